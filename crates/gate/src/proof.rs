@@ -1,0 +1,158 @@
+//! Values that prove that a step was taken. Their fields are private to this crate, so no other
+//! code can make one; compile-fail tests in `tests/` hold that.
+
+use bytes::Bytes;
+use loggia_model::decision::{Decision, Effect};
+use loggia_model::id::EventId;
+use loggia_model::port::{Appended, OnDisk};
+use loggia_model::resource::{Account, Resource};
+use loggia_model::{Actor, LeafHash};
+use std::sync::Arc;
+
+/// This actor may open this resource with this account: made from a decision that allows.
+#[derive(Debug, Clone)]
+pub struct Permit {
+    actor: Actor,
+    resource: Arc<Resource>,
+    account: Account,
+    database: Option<String>,
+    decision: Decision,
+}
+
+impl Permit {
+    /// A permit, where the decision allows; the decision itself otherwise.
+    pub(crate) fn from_decision(
+        decision: Decision,
+        actor: Actor,
+        resource: Arc<Resource>,
+        account: Account,
+        database: Option<String>,
+    ) -> Result<Self, Decision> {
+        match decision.effect {
+            Effect::Allow => Ok(Self { actor, resource, account, database, decision }),
+            Effect::Deny => Err(decision),
+        }
+    }
+
+    /// Who.
+    pub fn actor(&self) -> &Actor {
+        &self.actor
+    }
+
+    /// To what.
+    pub fn resource(&self) -> &Arc<Resource> {
+        &self.resource
+    }
+
+    /// With which account on the target.
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// The database that was asked for, where one was.
+    pub fn database(&self) -> Option<&str> {
+        self.database.as_deref()
+    }
+
+    /// Why.
+    pub fn decision(&self) -> &Decision {
+        &self.decision
+    }
+}
+
+/// An event is safe: made from an append that succeeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    appended: Appended,
+    on_disk: Option<OnDisk>,
+}
+
+impl Receipt {
+    pub(crate) fn new(appended: Appended, on_disk: Option<OnDisk>) -> Self {
+        Self { appended, on_disk }
+    }
+
+    /// Number of the boot and of the event in it; never used twice.
+    pub fn place(&self) -> (u64, u64) {
+        (self.appended.boot, self.appended.seq)
+    }
+
+    /// Hash of the leaf.
+    pub fn leaf_hash(&self) -> LeafHash {
+        self.appended.leaf_hash
+    }
+
+    /// Index in the log; only once the entry is on disk.
+    pub fn index(&self) -> Option<u64> {
+        self.on_disk.map(|place| place.index)
+    }
+}
+
+/// What it takes to dial a target: a permit, and the receipt of the `session.start` that says so.
+#[derive(Debug, Clone)]
+pub struct Dial {
+    permit: Arc<Permit>,
+    receipt: Receipt,
+}
+
+impl Dial {
+    pub(crate) fn new(permit: Arc<Permit>, receipt: Receipt) -> Self {
+        Self { permit, receipt }
+    }
+
+    /// Who may reach what, with which account.
+    pub fn permit(&self) -> &Permit {
+        &self.permit
+    }
+
+    /// Where it is recorded.
+    pub fn receipt(&self) -> &Receipt {
+        &self.receipt
+    }
+}
+
+/// What a frame of a protocol is to the record. Each codec puts every type of frame into exactly
+/// one class; a type in none is opaque.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FrameClass {
+    /// Has an effect: needs an event of its own.
+    Action,
+    /// Bulk data of an action: hashed and counted into the action's result.
+    Part,
+    /// Without an effect of its own.
+    Neutral,
+    /// Not understood: refused unless policy allows it, then recorded as such.
+    Opaque,
+}
+
+/// A frame on its way to the target.
+pub trait WireFrame {
+    /// Its class.
+    fn class(&self) -> FrameClass;
+    /// The bytes as they go to the target.
+    fn into_bytes(self) -> Bytes;
+}
+
+/// Frames whose record is safe, with their bytes. The only thing a [`crate::TargetWriter`] takes.
+#[derive(Debug)]
+pub struct Recorded {
+    pub(crate) frames: Vec<Bytes>,
+}
+
+impl Recorded {
+    /// Length of all frames together, in bytes.
+    pub fn bytes_len(&self) -> usize {
+        self.frames.iter().map(Bytes::len).sum()
+    }
+}
+
+/// An action of this session that was given to the record. Bulk data names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ActionRef(pub(crate) EventId);
+
+impl ActionRef {
+    /// Id of the action's event.
+    pub fn event(&self) -> EventId {
+        self.0
+    }
+}

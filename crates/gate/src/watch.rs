@@ -1,0 +1,385 @@
+//! The watch over one session: the only way to report an action, and so to get it to the target.
+//!
+//! A front end gathers what it read from its client in a [`Batch`]: actions with their reports,
+//! bulk data, neutral frames. [`Batch::commit`] writes all reports with one append and only then
+//! gives the frames back, as [`Recorded`]. A crash before the append leaves nothing anywhere; a
+//! crash after it leaves a report of an action whose outcome is unknown.
+
+use crate::limits::Limits;
+use crate::metrics::GateMetrics;
+use crate::proof::{ActionRef, Dial, FrameClass, Recorded, WireFrame};
+use crate::sessions::{EndNotice, Live};
+use bytes::Bytes;
+use loggia_model::catalogue::Kind;
+use loggia_model::circumstances::policy_error;
+use loggia_model::decision::{Action, Ask, Decision, Effect};
+use loggia_model::event::{Role, SessionSlot};
+use loggia_model::id::{EventId, SessionId};
+use loggia_model::port::{Append, AppendError, Decide};
+use loggia_model::resource::Depth;
+use loggia_model::{Draft, EventDraft, Mint};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Results of a session that may be unwritten while the ledger is paused; then answers wait.
+const RESULTS_UNRECORDED_MAX: usize = 256;
+
+/// Why the frames of a batch must not be forwarded.
+#[derive(Debug, thiserror::Error)]
+pub enum Unrecorded {
+    /// Policy says no to this action. Nothing was reported; the front end reports the refusal
+    /// with [`Watch::refused`] and tells its client.
+    #[error("policy denies {}", .0.as_str())]
+    Denied(Action, Box<Decision>),
+    /// The frame is not of the class that the call is for: a mistake of the front end.
+    #[error("a frame of class {0:?} was given as another")]
+    WrongClass(FrameClass),
+    /// The report cannot be written; the action must not happen, and the session goes on.
+    #[error("the action is too large to be recorded: {0}")]
+    TooLarge(loggia_model::event::DraftError),
+    /// The ledger takes no more events; the session must end.
+    #[error("what the session does cannot be recorded: {0}")]
+    Ledger(AppendError),
+}
+
+/// What a watch is made of. Kept apart so that the spine reads plainly.
+pub(crate) struct WatchParts {
+    pub(crate) append: Arc<dyn Append>,
+    pub(crate) decide: Arc<dyn Decide>,
+    pub(crate) mint: Mint,
+    pub(crate) metrics: GateMetrics,
+    pub(crate) limits: Limits,
+    pub(crate) depth: Depth,
+    pub(crate) dial: Dial,
+    pub(crate) live: Arc<Live>,
+}
+
+/// The watch over one session.
+pub struct Watch {
+    parts: WatchParts,
+    end: tokio::sync::watch::Receiver<Option<EndNotice>>,
+    remembered: Vec<Remembered>,
+    results: VecDeque<Draft>,
+    results_lost: u64,
+}
+
+/// A decision that may be used again.
+struct Remembered {
+    action: Action,
+    decision: Decision,
+    generation: u64,
+    until_us: i64,
+}
+
+impl Watch {
+    pub(crate) fn new(parts: WatchParts) -> Self {
+        let end = parts.live.end.subscribe();
+        Self { parts, end, remembered: Vec::new(), results: VecDeque::new(), results_lost: 0 }
+    }
+
+    /// The session.
+    pub fn session(&self) -> SessionId {
+        self.parts.live.id
+    }
+
+    /// How safe a record is before its action is forwarded.
+    pub fn depth(&self) -> Depth {
+        self.parts.depth
+    }
+
+    /// What it took to dial, for the front ends that reach the target again (to cancel).
+    pub fn dial(&self) -> &Dial {
+        &self.parts.dial
+    }
+
+    /// Actions so far.
+    pub(crate) fn actions(&self) -> u64 {
+        self.parts.live.actions.load(Ordering::Relaxed)
+    }
+
+    /// Microseconds since 1970.
+    pub fn now_us(&self) -> i64 {
+        self.parts.mint.now_us()
+    }
+
+    /// An event of this session.
+    pub fn draft(&self, kind: Kind) -> EventDraft {
+        let slot = SessionSlot {
+            id: self.parts.live.id,
+            context: Some(self.parts.live.start),
+            role: Role::Member,
+        };
+        self.parts.mint.draft(kind).actor(self.parts.live.actor.id).session(slot)
+    }
+
+    /// Waits until the session is ordered to end.
+    pub async fn ended(&mut self) -> EndNotice {
+        loop {
+            if let Some(notice) = self.end.borrow_and_update().clone() {
+                return notice;
+            }
+            if self.end.changed().await.is_err() {
+                // The registry holds the sender for as long as the session is open.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// The order to end, where it was given.
+    pub fn end_ordered(&self) -> Option<EndNotice> {
+        self.end.borrow().clone()
+    }
+
+    /// Asks the policies about an action of this session.
+    pub fn permits(&mut self, action: Action) -> Result<(), Unrecorded> {
+        let now_us = self.parts.mint.now_us();
+        let generation = self.parts.decide.generation();
+        let known = self.remembered.iter().find(|known| known.action == action);
+        if let Some(known) = known
+            && known.generation == generation
+            && now_us < known.until_us
+        {
+            return verdict(action, &known.decision);
+        }
+        let live = &self.parts.live;
+        let decision = self.parts.decide.decide(&Ask {
+            actor: &live.actor,
+            action,
+            resource: Some(&live.resource),
+            account: Some(&live.account),
+            database: live.database.as_deref(),
+            source_ip: live.peer.ip(),
+            time_us: now_us,
+        });
+        if let Some(draft) = policy_error(&self.parts.mint, &decision) {
+            // The answer is deny already; what is lost with the event is only the reason for it.
+            let written = draft.encode().map_err(AppendError::Draft);
+            if let Err(error) = written.and_then(|draft| self.parts.append.append_soon(draft)) {
+                tracing::error!(%error, "a policy error could not be recorded");
+            }
+        }
+        let answer = verdict(action, &decision);
+        self.remembered.retain(|known| known.action != action);
+        let until_us = now_us.saturating_add(decision.reuse_us_max);
+        self.remembered.push(Remembered { action, decision, generation, until_us });
+        answer
+    }
+
+    /// Begins a batch of frames.
+    pub fn batch(&mut self) -> Batch<'_> {
+        Batch { watch: self, drafts: Vec::new(), frames: Vec::new(), actions: 0 }
+    }
+
+    /// Reports something that was refused, at the depth of the session. Nothing is forwarded.
+    pub async fn refused(&mut self, draft: EventDraft) -> Result<(), Unrecorded> {
+        let draft =
+            draft.set("/outcome/status", "denied").encode().map_err(Unrecorded::TooLarge)?;
+        self.append(&[draft]).await
+    }
+
+    /// Reports what an action gave. The client is not held for it, unless the ledger is paused
+    /// and 256 results of this session wait already.
+    pub async fn result(&mut self, draft: EventDraft) -> Result<(), Unrecorded> {
+        match draft.encode() {
+            Ok(draft) => self.results.push_back(draft),
+            Err(error) => {
+                // An error message larger than a leaf: the outcome is then counted, not told.
+                tracing::warn!(%error, "a result could not be written");
+                self.results_lost += 1;
+            }
+        }
+        self.send_results()?;
+        if self.results.len() < RESULTS_UNRECORDED_MAX {
+            return Ok(());
+        }
+        let pause_max = self.parts.limits.pause_max;
+        self.wait_for_ledger(AppendError::Paused("results wait"), pause_max).await?;
+        self.send_results()
+    }
+
+    fn send_results(&mut self) -> Result<(), Unrecorded> {
+        while let Some(draft) = self.results.pop_front() {
+            match self.parts.append.append_soon(draft.clone()) {
+                Ok(()) => self.count_recorded(&draft),
+                Err(AppendError::Paused(_)) => {
+                    self.results.push_front(draft);
+                    return Ok(());
+                }
+                Err(error) => {
+                    self.results.push_front(draft);
+                    return Err(Unrecorded::Ledger(error));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn count_recorded(&self, draft: &Draft) {
+        let bytes =
+            draft.bytes_max() + draft.blobs.iter().map(|blob| blob.bytes.len()).sum::<usize>();
+        self.parts.live.recorded_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Appends and, at `disk` depth, waits for the disk. While the ledger is paused the session is
+    /// too, for a bounded time.
+    async fn append(&mut self, drafts: &[Draft]) -> Result<(), Unrecorded> {
+        // Results that waited go first, so that the order of the session holds.
+        if !self.results.is_empty() {
+            self.send_results()?;
+        }
+        let mut paused_since = None;
+        let appended = loop {
+            match self.parts.append.append(drafts) {
+                Ok(appended) => break appended,
+                Err(paused @ AppendError::Paused(_)) => {
+                    let since = *paused_since.get_or_insert_with(Instant::now);
+                    let left = self.parts.limits.pause_max.checked_sub(since.elapsed());
+                    let Some(left) = left else { return Err(Unrecorded::Ledger(paused)) };
+                    self.wait_for_ledger(paused, left).await?;
+                }
+                Err(AppendError::Draft(error)) => return Err(Unrecorded::TooLarge(error)),
+                Err(error) => return Err(Unrecorded::Ledger(error)),
+            }
+        };
+        for draft in drafts {
+            self.count_recorded(draft);
+        }
+        if self.parts.depth == Depth::Disk {
+            self.parts.append.on_disk(&appended).await.map_err(Unrecorded::Ledger)?;
+        }
+        Ok(())
+    }
+
+    async fn wait_for_ledger(
+        &mut self,
+        paused: AppendError,
+        wait_max: Duration,
+    ) -> Result<(), Unrecorded> {
+        self.parts.metrics.pauses.inc();
+        let append = Arc::clone(&self.parts.append);
+        tokio::select! {
+            resumed = append.resumed(wait_max) => {
+                if resumed { Ok(()) } else { Err(Unrecorded::Ledger(paused)) }
+            }
+            // An order to end must not wait for a full disk.
+            _ = self.ended() => Err(Unrecorded::Ledger(paused)),
+        }
+    }
+
+    /// Hands over what the end of the session still has to say: the number of results that were
+    /// not written one by one.
+    pub(crate) fn close(mut self) -> u64 {
+        if self.send_results().is_err() {
+            tracing::warn!("the ledger closed before the session's results were written");
+        }
+        self.results_lost + self.results.len() as u64
+    }
+}
+
+fn verdict(action: Action, decision: &Decision) -> Result<(), Unrecorded> {
+    match decision.effect {
+        Effect::Allow => Ok(()),
+        Effect::Deny => Err(Unrecorded::Denied(action, Box::new(decision.clone()))),
+    }
+}
+
+/// Frames on their way, with the reports of those that are actions.
+pub struct Batch<'a> {
+    watch: &'a mut Watch,
+    drafts: Vec<Draft>,
+    frames: Vec<Bytes>,
+    actions: u64,
+}
+
+impl Batch<'_> {
+    /// An event of the session, to be filled and given to [`Self::record`].
+    pub fn draft(&self, kind: Kind) -> EventDraft {
+        self.watch.draft(kind)
+    }
+
+    /// Adds an action with its report. Opaque frames need `Action::SqlOpaque` to be allowed.
+    pub fn record(
+        &mut self,
+        action: Action,
+        draft: EventDraft,
+        frame: impl WireFrame,
+    ) -> Result<ActionRef, Unrecorded> {
+        let class = frame.class();
+        let fits = match class {
+            FrameClass::Action => true,
+            FrameClass::Opaque => action.is_opaque(),
+            FrameClass::Part | FrameClass::Neutral => false,
+        };
+        if !fits {
+            return Err(Unrecorded::WrongClass(class));
+        }
+        self.watch.permits(action)?;
+        let event: EventId = draft.id();
+        self.drafts.push(draft.encode().map_err(Unrecorded::TooLarge)?);
+        self.frames.push(frame.into_bytes());
+        self.actions += 1;
+        Ok(ActionRef(event))
+    }
+
+    /// Adds a request to cancel what the session runs, with its report. No policy is asked: it
+    /// only ever stops something, and the gateway must be able to.
+    pub fn cancel(
+        &mut self,
+        draft: EventDraft,
+        frame: impl WireFrame,
+    ) -> Result<ActionRef, Unrecorded> {
+        let class = frame.class();
+        if class != FrameClass::Action || !draft.kind().only_stops() {
+            return Err(Unrecorded::WrongClass(class));
+        }
+        let event: EventId = draft.id();
+        self.drafts.push(draft.encode().map_err(Unrecorded::TooLarge)?);
+        self.frames.push(frame.into_bytes());
+        Ok(ActionRef(event))
+    }
+
+    /// Adds bulk data of an action of this or an earlier batch. The front end hashes and counts it
+    /// into the action's result.
+    pub fn part_of(
+        &mut self,
+        _action: &ActionRef,
+        frame: impl WireFrame,
+    ) -> Result<(), Unrecorded> {
+        self.add(FrameClass::Part, frame)
+    }
+
+    /// Adds a frame without an effect of its own.
+    pub fn neutral(&mut self, frame: impl WireFrame) -> Result<(), Unrecorded> {
+        self.add(FrameClass::Neutral, frame)
+    }
+
+    fn add(&mut self, wanted: FrameClass, frame: impl WireFrame) -> Result<(), Unrecorded> {
+        let class = frame.class();
+        if class != wanted {
+            return Err(Unrecorded::WrongClass(class));
+        }
+        self.frames.push(frame.into_bytes());
+        Ok(())
+    }
+
+    /// Whether nothing was added.
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// Makes the reports safe and gives the frames back, in order. On an error nothing of the
+    /// batch may be forwarded, and nothing can be: the frames are gone.
+    pub async fn commit(self) -> Result<Recorded, Unrecorded> {
+        if !self.drafts.is_empty() {
+            self.watch.append(&self.drafts).await?;
+            let live = &self.watch.parts.live;
+            live.actions.fetch_add(self.actions, Ordering::Relaxed);
+            live.last_action_us.store(self.watch.parts.mint.now_us(), Ordering::Relaxed);
+            self.watch.parts.metrics.actions.inc_by(self.actions);
+        }
+        Ok(Recorded { frames: self.frames })
+    }
+}

@@ -1,0 +1,34 @@
+//! The ledger: write-ahead log, sequencer, tiles, checkpoints, followers, recovery.
+//!
+//! The life of an event, file by file: [`sequencer`](self) stamps and writes it, `flush` makes it
+//! durable, `publish` puts it into tiles and under a signed checkpoint, `follow` shows it to
+//! everything else. `recover` takes up what a crash left and goes on with the same steps.
+//!
+//! What is trusted: nothing on disk but the keys. `log/` and `wal/` are held to every checkpoint
+//! that is still known; `resume.json` is a view and can be deleted.
+
+mod blobs;
+mod disk;
+mod epoch;
+mod error;
+mod flush;
+mod follow;
+mod layout;
+mod ledger;
+mod metrics;
+mod publish;
+mod recover;
+mod resume;
+mod segments;
+mod sequencer;
+mod shared;
+mod tail;
+mod tiles;
+
+pub use disk::{Disk, Hook, Touch, is_full};
+pub use epoch::{LogName, init, new_epoch};
+pub use error::LedgerError;
+pub use layout::Layout;
+pub use ledger::{Ledger, LedgerOptions, Opening};
+pub use metrics::LedgerMetrics;
+pub use shared::Fatal;

@@ -1,0 +1,213 @@
+//! The publisher: turns committed entries into tiles and signs checkpoints over them.
+//!
+//! One round, [`Publisher::round`], is a straight line; recovery runs the same one.
+
+use crate::error::LedgerError;
+use crate::resume;
+use crate::sequencer::Standing;
+use crate::shared::Shared;
+use crate::tiles::Tiles;
+use loggia_model::port::AppendError;
+use loggia_tlog::checkpoint::Checkpoint;
+use loggia_tlog::hash::Hash;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Segments that are kept ready beyond what reserves ask for.
+pub(crate) const READY_SEGMENTS: usize = 2;
+/// Between tries when the disk is full.
+const RETRY_WAIT: Duration = Duration::from_millis(250);
+
+pub(crate) struct Publisher {
+    shared: Arc<Shared>,
+    tiles: Tiles,
+    interval: Duration,
+    /// Whether it was said that publishing waits.
+    told: bool,
+    /// Whether the tiles are those of a round that failed half-way.
+    stale: bool,
+    /// A checkpoint that is signed and recorded but not yet shown: no other is signed before it is.
+    recorded: Option<(u64, String)>,
+}
+
+impl Publisher {
+    pub(crate) fn new(shared: Arc<Shared>, tiles: Tiles, interval: Duration) -> Self {
+        Self { shared, tiles, interval, told: false, stale: false, recorded: None }
+    }
+
+    /// Publishes at each interval while the log grows, and once more when the ledger is closed in
+    /// good order.
+    pub(crate) fn run(mut self) {
+        self.tiles.remove_orphans();
+        while self.shared.sleep(self.interval) {
+            self.publish_or_retry();
+        }
+        if self.shared.sequencer.lock().closed.is_none() {
+            self.publish_or_retry();
+        }
+    }
+
+    /// One round; a full disk is waited out, anything else is fatal.
+    fn publish_or_retry(&mut self) {
+        if self.stale {
+            self.reload();
+            if self.stale {
+                return;
+            }
+        }
+        match self.show_recorded().and_then(|()| self.round()) {
+            Ok(()) => self.told = false,
+            Err(error) if error.is_full() => {
+                self.wait_told(&error);
+                self.reload();
+                self.shared.sleep(RETRY_WAIT);
+            }
+            Err(LedgerError::Append(error @ AppendError::Paused(_))) => {
+                self.wait_told(&error);
+                self.reload();
+            }
+            // A failed flush has ended everything already.
+            Err(LedgerError::Append(_)) => {}
+            Err(error) => self.shared.fatal(&error.to_string()),
+        }
+    }
+
+    /// Says once in a while of waiting that checkpoints wait.
+    fn wait_told(&mut self, why: &dyn std::fmt::Display) {
+        if !std::mem::replace(&mut self.told, true) {
+            tracing::error!(%why, "no checkpoint can be published; trying again");
+        }
+    }
+
+    /// Forgets a round that failed half-way and takes up the last durable state. The entries are
+    /// still in the tail, so nothing is lost.
+    fn reload(&mut self) {
+        self.stale = false;
+        let size = *self.shared.published.borrow();
+        match Tiles::load(self.shared.disk.clone(), self.shared.epoch.clone(), size) {
+            Ok(tiles) => self.tiles = tiles,
+            // Tried again with the next round, which starts from here too.
+            Err(error) if error.is_full() => self.stale = true,
+            Err(error) => self.shared.fatal(&error.to_string()),
+        }
+    }
+
+    /// Publishes all that is stamped when it begins.
+    fn round(&mut self) -> Result<(), LedgerError> {
+        // 1. Where things stand now; everything stamped until here goes under this checkpoint.
+        let standing = self.shared.sequencer.lock().standing.clone();
+        if standing.size == self.tiles.size() {
+            return Ok(());
+        }
+
+        // 2. It must be on disk first. A checkpoint over entries that a crash could lose would
+        //    be a promise that the next boot breaks.
+        crate::flush::flush(&self.shared)?;
+
+        // 3. Tiles, bundles and disclosures; durable together. A crash here leaves files that no
+        //    checkpoint refers to; recovery writes them again, with the same bytes.
+        self.take_entries(standing.size)?;
+        let superseded = self.tiles.settle()?;
+
+        // 4. The checkpoint, durable in the write-ahead log before it leaves the process. A crash
+        //    after this finds it there and holds the next checkpoint to it.
+        let checkpoint = Checkpoint::new(self.shared.key.name(), standing.size, self.tiles.root())?;
+        let note = checkpoint.sign(&self.shared.key)?.to_string();
+        self.shared.sequencer.lock().checkpoint_record(note.as_bytes())?;
+        crate::flush::flush(&self.shared)?;
+
+        // 5. Now it may be seen.
+        self.recorded = Some((standing.size, note));
+        self.show_recorded()?;
+
+        // 6. What the next start needs to be quick. It is a view: without it, or when it does not
+        //    check out, recovery reads the entries themselves.
+        self.save_resume(&standing, self.tiles.root())?;
+
+        // 7. What nobody needs any more. A crash here leaves it to the next start.
+        for path in superseded {
+            let removed = self.shared.disk.remove(&path);
+            removed.map_err(|error| LedgerError::io(&path, error))?;
+        }
+        let wal = self.shared.segments.folder();
+        let retired = self.shared.segments.retire(standing.size, READY_SEGMENTS + 1);
+        retired.map_err(|error| LedgerError::io(wal, error))
+    }
+
+    /// Shows the checkpoint that was recorded last, where it is not shown yet: first in the folder,
+    /// then in its second place. A crash between the two leaves the copy behind the folder, which
+    /// is allowed; one before both leaves it to recovery, which shows it too.
+    fn show_recorded(&mut self) -> Result<(), LedgerError> {
+        let Some((size, note)) = self.recorded.clone() else { return Ok(()) };
+        let replace = |path: &std::path::Path| {
+            let replaced = self.shared.disk.replace(path, note.as_bytes());
+            replaced.map_err(|error| LedgerError::io(path, error))
+        };
+        replace(&self.shared.epoch.folder.checkpoint_path())?;
+        self.shared.published.send_replace(size);
+        self.shared.tail.in_tiles(size);
+        self.shared.metrics.checkpoint_size.set(i64::try_from(size).unwrap_or(i64::MAX));
+        if let Some(copy) = &self.shared.checkpoint_copy {
+            replace(copy)?;
+        }
+        self.recorded = None;
+        if self.tiles.size() != size {
+            self.reload();
+        }
+        Ok(())
+    }
+
+    fn take_entries(&mut self, size: u64) -> Result<(), LedgerError> {
+        while self.tiles.size() < size {
+            let from = self.tiles.size();
+            let want = usize::try_from(size - from).unwrap_or(usize::MAX).min(4_096);
+            let entries = self.shared.tail.read(from, want).unwrap_or_default();
+            if entries.is_empty() {
+                let why = format!("entry {from} is on disk but not in memory");
+                return Err(LedgerError::damaged(self.shared.segments.folder(), why));
+            }
+            for entry in &entries {
+                self.tiles.push(entry)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn save_resume(&self, standing: &Standing, root: Hash) -> Result<(), LedgerError> {
+        let path = &self.shared.epoch.resume;
+        let bytes = resume::encode(standing, &root.to_hex());
+        self.shared.disk.replace(path, &bytes).map_err(|error| LedgerError::io(path, error))
+    }
+}
+
+/// Keeps segments ready for the sequencer: for what is written, and for the ends of all open
+/// sessions. A full disk is tried again until there is room; sessions pause meanwhile.
+pub(crate) fn make_segments(shared: &Arc<Shared>) {
+    let mut told = false;
+    loop {
+        let reserve =
+            shared.sequencer.lock().standing.sessions.len() * crate::sequencer::END_RESERVE_BYTES;
+        let wanted = READY_SEGMENTS + reserve / shared.segments.segment_bytes();
+        let mut wait = Duration::from_millis(20);
+        if shared.segments.ready() < wanted {
+            match shared.segments.make_ready() {
+                Ok(()) => {
+                    if std::mem::take(&mut told) {
+                        tracing::info!("there is room for the write-ahead log again");
+                    }
+                    continue;
+                }
+                Err(error) if crate::disk::is_full(&error) => {
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::error!(%error, "no room for the write-ahead log; sessions pause");
+                    }
+                    wait = RETRY_WAIT;
+                }
+                Err(error) => return shared.fatal(&format!("making a segment failed: {error}")),
+            }
+        }
+        if !shared.sleep(wait) {
+            return;
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Segments of the write-ahead log: made ready ahead of their use, used, retired, used again.
+//!
+//! A segment is zero-filled and synced before its first use, so that writing into it needs no
+//! room and no change of metadata: that is what makes fdatasync cheap, and a full disk a matter
+//! of the next segment and not of this record.
+
+use crate::disk::Disk;
+use loggia_verify::wal::{HEADER_BYTES, Header, file_name, number_of};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A segment that is being written.
+#[derive(Clone)]
+pub(crate) struct Segment {
+    pub(crate) number: u64,
+    pub(crate) file: Arc<File>,
+    pub(crate) path: PathBuf,
+    /// Where the next record goes.
+    pub(crate) offset: usize,
+}
+
+/// A segment that is full but holds entries that are not in synced tiles yet.
+struct Used {
+    path: PathBuf,
+    /// Index behind its last entry.
+    end_index: u64,
+}
+
+struct Shelf {
+    ready: VecDeque<PathBuf>,
+    used: VecDeque<Used>,
+    spares_made: u64,
+}
+
+/// The segments of a folder.
+pub(crate) struct Segments {
+    folder: PathBuf,
+    disk: Disk,
+    segment_bytes: usize,
+    shelf: Mutex<Shelf>,
+}
+
+impl Segments {
+    /// Takes over a folder: segments found there are used ones whose entries end at `end_index`;
+    /// spare files of an earlier process are removed.
+    pub(crate) fn open(
+        folder: &Path,
+        disk: Disk,
+        segment_bytes: usize,
+        end_index: u64,
+    ) -> io::Result<Self> {
+        std::fs::create_dir_all(folder)?;
+        let mut used: Vec<(u64, PathBuf)> = Vec::new();
+        for entry in std::fs::read_dir(folder)? {
+            let path = entry?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            match number_of(name) {
+                Some(number) => used.push((number, path)),
+                None if name.starts_with("spare-") => disk.remove(&path)?,
+                None => {}
+            }
+        }
+        used.sort();
+        let used = used.into_iter().map(|(_, path)| Used { path, end_index }).collect();
+        let shelf = Shelf { ready: VecDeque::new(), used, spares_made: 0 };
+        Ok(Self { folder: folder.to_owned(), disk, segment_bytes, shelf: Mutex::new(shelf) })
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Size of every segment, in bytes.
+    pub(crate) fn segment_bytes(&self) -> usize {
+        self.segment_bytes
+    }
+
+    /// Segments that are ready to be used.
+    pub(crate) fn ready(&self) -> usize {
+        self.shelf.lock().ready.len()
+    }
+
+    /// Makes one more segment ready. A crash leaves a `spare-` file, which the next start removes.
+    pub(crate) fn make_ready(&self) -> io::Result<()> {
+        let number = {
+            let mut shelf = self.shelf.lock();
+            shelf.spares_made += 1;
+            shelf.spares_made
+        };
+        let path = self.folder.join(format!("spare-{number}"));
+        self.disk.create_zeroed(&path, self.segment_bytes)?;
+        self.shelf.lock().ready.push_back(path);
+        Ok(())
+    }
+
+    /// Puts a ready segment to use under the next number. `None` where none is ready. The new name
+    /// is durable only after a sync of the folder, the header after a sync of the file.
+    pub(crate) fn begin(&self, number: u64, first_index: u64) -> io::Result<Option<Segment>> {
+        let Some(spare) = self.shelf.lock().ready.pop_front() else { return Ok(None) };
+        let path = self.folder.join(file_name(number));
+        // Write the header first: a crash in between leaves a spare, not a segment without header.
+        let file = OpenOptions::new().read(true).write(true).open(&spare)?;
+        self.disk.write_at(&file, &spare, &Header { number, first_index }.encode(), 0)?;
+        self.disk.rename(&spare, &path)?;
+        Ok(Some(Segment { number, file: Arc::new(file), path, offset: HEADER_BYTES }))
+    }
+
+    /// Notes that a segment is full; its entries end before `end_index`.
+    pub(crate) fn finished(&self, segment: &Segment, end_index: u64) {
+        self.shelf.lock().used.push_back(Used { path: segment.path.clone(), end_index });
+    }
+
+    /// Takes the segments back whose entries all lie below `durable_size`, which a durable
+    /// checkpoint covers. One is kept to be used again, the others are removed. If we crash
+    /// half-way, what is left is read again and found below the checkpoint.
+    pub(crate) fn retire(&self, durable_size: u64, keep_ready_max: usize) -> io::Result<()> {
+        loop {
+            let (path, keep, number) = {
+                let mut shelf = self.shelf.lock();
+                let front = shelf.used.front().filter(|used| used.end_index <= durable_size);
+                let Some(path) = front.map(|used| used.path.clone()) else { return Ok(()) };
+                shelf.used.pop_front();
+                shelf.spares_made += 1;
+                (path, shelf.ready.len() < keep_ready_max, shelf.spares_made)
+            };
+            let fits = std::fs::metadata(&path)?.len() == self.segment_bytes as u64;
+            if keep && fits {
+                let spare = self.folder.join(format!("spare-{number}"));
+                self.disk.rename(&path, &spare)?;
+                self.shelf.lock().ready.push_back(spare);
+            } else {
+                self.disk.remove(&path)?;
+            }
+        }
+    }
+
+    /// The highest number used so far in the folder; 0 where there is none.
+    pub(crate) fn highest_number(&self) -> u64 {
+        let shelf = self.shelf.lock();
+        let numbers = shelf.used.iter().filter_map(|used| used.path.file_name()?.to_str());
+        numbers.filter_map(number_of).max().unwrap_or(0)
+    }
+}

@@ -1,0 +1,85 @@
+//! What the threads of a ledger share.
+
+use crate::disk::Disk;
+use crate::layout::{EpochLayout, Layout};
+use crate::metrics::LedgerMetrics;
+use crate::segments::Segments;
+use crate::sequencer::Sequencer;
+use crate::tail::Tail;
+use loggia_tlog::note::SigningKey;
+use parking_lot::{Condvar, Mutex};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Called when going on would be a lie: the disk cannot be trusted any more. Aborts the process
+/// in production.
+pub type Fatal = Arc<dyn Fn(&str) + Send + Sync>;
+
+pub(crate) struct Shared {
+    pub(crate) disk: Disk,
+    pub(crate) layout: Layout,
+    pub(crate) epoch: EpochLayout,
+    pub(crate) segments: Arc<Segments>,
+    pub(crate) sequencer: Mutex<Sequencer>,
+    /// Held through a round of the flusher: rounds never overtake each other.
+    pub(crate) flushing: Mutex<()>,
+    /// Wakes the flusher.
+    pub(crate) work: Condvar,
+    /// Number of entries on disk.
+    pub(crate) on_disk: watch::Sender<u64>,
+    pub(crate) tail: Tail,
+    /// Number of entries below the last durable checkpoint.
+    pub(crate) published: watch::Sender<u64>,
+    pub(crate) key: SigningKey,
+    pub(crate) checkpoint_copy: Option<PathBuf>,
+    pub(crate) boot: u64,
+    /// Index of the boot's first entry.
+    pub(crate) boot_first_index: u64,
+    pub(crate) metrics: LedgerMetrics,
+    pub(crate) fatal: Fatal,
+    /// Wakes publisher and maker of segments when the ledger closes.
+    pub(crate) stop: Mutex<bool>,
+    pub(crate) stopping: Condvar,
+}
+
+impl Shared {
+    /// Closes the ledger and reports that the process must not go on.
+    pub(crate) fn fatal(&self, why: &str) {
+        tracing::error!(why, "the ledger cannot be trusted any more; the process ends");
+        self.sequencer.lock().close(why.to_owned());
+        self.stop_threads();
+        (self.fatal)(why);
+    }
+
+    /// Tells publisher and maker of segments to end.
+    pub(crate) fn stop_threads(&self) {
+        *self.stop.lock() = true;
+        self.stopping.notify_all();
+        self.work.notify_all();
+        // Those who wait for the disk look again and find the ledger closed.
+        self.on_disk.send_modify(|_| {});
+    }
+
+    /// Sleeps, but not past the end of the ledger; `false` when it ends.
+    pub(crate) fn sleep(&self, time: std::time::Duration) -> bool {
+        let mut stop = self.stop.lock();
+        if !*stop {
+            self.stopping.wait_for(&mut stop, time);
+        }
+        !*stop
+    }
+}
+
+/// Aborts the process when it is dropped by a panic: the state under a lock may be half changed,
+/// and an order that is half stamped must not go on.
+pub(crate) struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("a panic while events were stamped; the process ends");
+            std::process::abort();
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! The closed catalogue of events: one stable code for each kind, what its fields mean, which of
+//! them are sealed, and a real example. The reference documentation is generated from it.
+//!
+//! A field that is not listed here cannot be written: [`crate::event::EventDraft::set`] refuses it.
+
+use crate::value::Value;
+
+/// What an event does to the world, for policies, searches and alerts. A closed set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs, reason = "each name says all there is to say")]
+pub enum Effect {
+    Config,
+    Delete,
+    Execute,
+    Export,
+    Privilege,
+    Read,
+    Secret,
+    Session,
+    Unknown,
+    Write,
+}
+
+impl Effect {
+    /// The word in the log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Config => "config",
+            Self::Delete => "delete",
+            Self::Execute => "execute",
+            Self::Export => "export",
+            Self::Privilege => "privilege",
+            Self::Read => "read",
+            Self::Secret => "secret",
+            Self::Session => "session",
+            Self::Unknown => "unknown",
+            Self::Write => "write",
+        }
+    }
+}
+
+/// One field of a kind.
+#[derive(Debug, Clone, Copy)]
+pub struct Field {
+    /// RFC 6901 pointer of the field in the event.
+    pub pointer: &'static str,
+    /// Whether it stands behind a commitment.
+    pub sealed: bool,
+    /// What it means, with its unit.
+    pub meaning: &'static str,
+}
+
+const fn plain(pointer: &'static str, meaning: &'static str) -> Field {
+    Field { pointer, sealed: false, meaning }
+}
+
+const fn sealed(pointer: &'static str, meaning: &'static str) -> Field {
+    Field { pointer, sealed: true, meaning }
+}
+
+/// Fields that any kind may carry. A session's `session.start` states them once; another event
+/// of the session repeats only what differs.
+pub const COMMON_FIELDS: &[Field] = &[
+    sealed("/actor/name", "name of the actor"),
+    plain("/actor/type", "human, service, pipeline, third_party, agent or system"),
+    plain(
+        "/actor/authn",
+        "how the actor was authenticated: client_certificate, token, password_totp, key_challenge, enrolment, cancel_key or local",
+    ),
+    plain("/actor/credential", "id of the credential"),
+    plain("/actor/on_behalf_of", "id of the identity for whom the actor acts"),
+    plain("/decision/effect", "allow or deny"),
+    plain("/decision/policies", "ids of the policies that decided"),
+    plain("/decision/policy_set", "hash of the policy set (hex)"),
+    sealed("/intent/reason", "the stated reason"),
+    plain("/intent/ticket", "ticket number"),
+    plain("/resource/id", "id of the resource"),
+    plain("/resource/name", "name of the resource"),
+    plain("/resource/protocol", "postgres"),
+    plain("/resource/account", "account used on the target"),
+    plain("/resource/database", "database that was asked for"),
+    sealed("/source/ip", "address the actor came from"),
+    plain("/source/port", "port the actor came from"),
+    plain("/outcome/status", "ok, error, denied, partial, cancelled or unknown"),
+    plain("/outcome/code", "stable code of a failure"),
+    plain("/outcome/duration_us", "microseconds from forwarding to the end of the answer"),
+];
+
+/// What the catalogue knows of one kind.
+#[derive(Debug, Clone, Copy)]
+pub struct Spec {
+    /// The code in the log.
+    pub code: &'static str,
+    /// One sentence.
+    pub summary: &'static str,
+    /// The usual effects; a front end may give others.
+    pub effects: &'static [Effect],
+    /// The fields of this kind beside [`COMMON_FIELDS`].
+    pub fields: &'static [Field],
+    /// An example of values for a real event: pointer and value as JSON.
+    pub example: &'static [(&'static str, &'static str)],
+}
+
+macro_rules! catalogue {
+    ($($name:ident = $code:literal, $summary:literal, [$($effect:ident),*], [$($field:expr),* $(,)?], [$(($pointer:literal, $value:literal)),* $(,)?];)*) => {
+        /// The kind of an event.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[allow(missing_docs, reason = "the catalogue's summary says what each kind is")]
+        pub enum Kind { $($name),* }
+
+        impl Kind {
+            /// Every kind, in the order of the reference.
+            pub const ALL: &'static [Kind] = &[$(Kind::$name),*];
+
+            /// What the catalogue says of this kind.
+            pub const fn spec(self) -> &'static Spec {
+                match self {
+                    $(Kind::$name => {
+                        const SPEC: &Spec = &Spec {
+                            code: $code,
+                            summary: $summary,
+                            effects: &[$(Effect::$effect),*],
+                            fields: &[$($field),*],
+                            example: &[$(($pointer, $value)),*],
+                        };
+                        SPEC
+                    })*
+                }
+            }
+        }
+    };
+}
+
+catalogue! {
+    NodeBoot = "node.boot", "A gateway node started on this log.", [Config],
+        [plain("/detail/binary", "SHA-256 of the program, self-reported (hex)"),
+         plain("/detail/version", "version of the program"),
+         plain("/detail/config", "SHA-256 of the effective configuration, self-reported (hex)"),
+         plain("/detail/clean", "whether the previous boot ended cleanly"),
+         plain("/detail/checkpoint_copy", "ok or absent: the second place of the last checkpoint"),
+         plain("/detail/previous_boot", "number of the previous boot"),
+         plain("/detail/possible_gap", "after an unclean end: how the machine's death may have lost entries"),
+         plain("/detail/recovered", "entries taken over from the write-ahead log"),
+         plain("/detail/clock", "source of the wall clock"),
+         plain("/detail/epoch", "number of the log's epoch")],
+        [("/detail/version", "\"0.1.0\""), ("/detail/clean", "true"), ("/detail/epoch", "1")];
+    NodeHeartbeat = "node.heartbeat", "The node is alive; counters since its boot.", [Session],
+        [plain("/detail/sessions_open", "sessions open now"),
+         plain("/detail/events", "events since boot"),
+         plain("/detail/clock", "source of the wall clock"),
+         plain("/detail/sync_lag_us", "largest time from write to disk since the last heartbeat, microseconds")],
+        [("/detail/sessions_open", "3"), ("/detail/events", "4711")];
+    NodeShutdown = "node.shutdown", "The node ended in good order.", [Config],
+        [plain("/detail/reason", "why")],
+        [("/detail/reason", "\"signal\"")];
+    ClockStepped = "clock.stepped", "The wall clock went backwards by more than a second.", [Config],
+        [plain("/detail/from_us", "last time stamped, microseconds since 1970"),
+         plain("/detail/to_us", "time from here on, microseconds since 1970")],
+        [("/detail/from_us", "1790000000000000"), ("/detail/to_us", "1789999990000000")];
+    EpochClosed = "epoch.closed", "The last entry of a log's epoch; names the next.", [Config],
+        [plain("/detail/origin", "origin of the next epoch"),
+         plain("/detail/key", "verification key of the next epoch"),
+         sealed("/detail/reason", "why the operator opened a new epoch")],
+        [("/detail/origin", "\"loggia.internal/main/nd_01h455vb4pex5vsknk084sn02q/e2\""), ("/detail/reason", "\"restored from backup\"")];
+    EpochOpened = "epoch.opened", "The first entry of a new epoch; names the one before.", [Config],
+        [plain("/detail/origin", "origin of the previous epoch"),
+         plain("/detail/key", "verification key of this epoch"),
+         plain("/detail/previous_key", "verification key of the previous epoch"),
+         plain("/detail/size", "size of the previous epoch's last checkpoint"),
+         plain("/detail/root", "root of the previous epoch's last checkpoint (base64)"),
+         sealed("/detail/reason", "why the operator opened a new epoch")],
+        [("/detail/size", "70000"), ("/detail/reason", "\"restored from backup\"")];
+    StrangerRefused = "stranger.refused", "A connection ended before anyone was identified.", [Session],
+        [plain("/detail/listener", "which door"),
+         plain("/detail/reason", "stable code of the refusal"),
+         sealed("/detail/claimed", "who the stranger claimed to be")],
+        [("/detail/listener", "\"postgres\""), ("/detail/reason", "\"malformed\""), ("/source/ip", "\"127.0.0.1\"")];
+    StrangerSummary = "stranger.summary", "Refusals that were counted and not written one by one.", [Session],
+        [plain("/detail/listener", "which door"),
+         plain("/detail/count", "refusals in the minute beyond those written"),
+         plain("/detail/sources", "number of different sources among them")],
+        [("/detail/listener", "\"postgres\""), ("/detail/count", "1200"), ("/detail/sources", "3")];
+    AuthLogin = "auth.login", "A person or service proved who they are.", [Session],
+        [plain("/detail/method", "password_totp or key_challenge")],
+        [("/detail/method", "\"password_totp\""), ("/outcome/status", "\"ok\"")];
+    AuthLoginFailed = "auth.login_failed", "A login failed.", [Session],
+        [plain("/detail/method", "password_totp, key_challenge or enrolment"),
+         plain("/detail/reason", "stable code: wrong_password, wrong_code, code_used, wrong_signature, wrong_challenge, unknown, disabled or throttled"),
+         sealed("/detail/claimed", "the user name as typed")],
+        [("/detail/reason", "\"wrong_password\""), ("/detail/claimed", "\"alice\"")];
+    AuthLogout = "auth.logout", "An identity gave its credentials back.", [Session],
+        [plain("/detail/credentials", "number of credentials revoked")],
+        [("/detail/credentials", "2")];
+    AuthEnrolled = "auth.enrolled", "A person took up their account with an enrolment code.", [Session, Privilege],
+        [], [("/outcome/status", "\"ok\"")];
+    CredentialMinted = "credential.minted", "A short-lived credential is about to be issued; it carries this entry's index.", [Secret],
+        [plain("/detail/credential", "id of the credential"),
+         plain("/detail/type", "x509 or token"),
+         plain("/detail/serial", "serial number of the certificate (hex)"),
+         plain("/detail/spki", "SHA-256 of the subject public key info (hex)"),
+         plain("/detail/expires_us", "end of validity, microseconds since 1970")],
+        [("/detail/type", "\"x509\""), ("/detail/expires_us", "1790028800000000")];
+    CredentialRevoked = "credential.revoked", "A credential ended before its time.", [Secret],
+        [plain("/detail/credential", "id of the credential"), plain("/detail/reason", "logout, disabled or operator")],
+        [("/detail/reason", "\"logout\"")];
+    SessionStart = "session.start", "A session was allowed and is about to be dialled.", [Session],
+        [plain("/detail/protocol", "postgres"),
+         plain("/detail/depth", "disk or kernel: how safe a record is before its action is forwarded"),
+         sealed("/detail/application", "what the client calls itself"),
+         sealed("/detail/options", "start-up parameters as sent")],
+        [("/actor/name", "\"alice\""), ("/detail/protocol", "\"postgres\""), ("/detail/depth", "\"disk\""),
+         ("/resource/name", "\"shop\""), ("/resource/account", "\"app\""), ("/decision/effect", "\"allow\"")];
+    SessionContext = "session.context", "What `session.start` said has changed.", [Session], [],
+        [("/resource/account", "\"readonly\"")];
+    SessionRefused = "session.refused", "An identified actor was not let through.", [Session],
+        [plain("/detail/reason", "stable code: denied, locked, wrong_person, unknown_resource, unknown_account or unrecordable"),
+         sealed("/detail/wanted", "the resource as it was asked for"),
+         sealed("/detail/cause", "what the target or the network said")],
+        [("/detail/reason", "\"denied\""), ("/decision/effect", "\"deny\""), ("/outcome/status", "\"denied\"")];
+    SessionEnd = "session.end", "The session is over; nothing was forwarded after this.", [Session],
+        [plain("/detail/reason", "client_closed, target_closed, ended, locked, expired, idle_limit, time_limit, bytes_limit, unrecordable, protocol_error, panic, shutdown, target_down, target_tls, target_auth, target_refused or gateway_died"),
+         plain("/detail/events", "events of the session before this one"),
+         plain("/detail/actions", "actions forwarded"),
+         plain("/detail/results_unrecorded", "results that could not be written one by one"),
+         plain("/detail/bytes_in", "bytes from the client to the target"),
+         plain("/detail/bytes_out", "bytes from the target to the client"),
+         plain("/detail/by", "id of the operator who ended it"),
+         sealed("/detail/note", "the reason that was shown to the person")],
+        [("/detail/reason", "\"client_closed\""), ("/detail/actions", "12"), ("/detail/bytes_in", "830"), ("/detail/bytes_out", "41200")];
+    SqlPrepare = "sql.prepare", "A statement is about to be parsed and planned under a name.", [Unknown],
+        [sealed("/detail/text", "the statement"),
+         sealed("/detail/name", "name of the prepared statement; empty is the unnamed one")],
+        [("/detail/text", "\"select * from orders where id = $1\""), ("/detail/name", "\"S_1\"")];
+    SqlStatement = "sql.statement", "A statement is about to be run: one Query message, or one Bind.", [Unknown],
+        [sealed("/detail/text", "the statement (simple protocol)"),
+         sealed("/detail/parameters", "the parameter values of a Bind, in order; a NULL is {\"null\":true}, a value in binary format is {\"b64\":…}"),
+         plain("/detail/prepared", "id of the sql.prepare whose text runs"),
+         plain("/detail/unresolved", "true when the name was not made by a Parse that Loggia saw"),
+         sealed("/detail/name", "name of the prepared statement, where it is unresolved"),
+         sealed("/detail/portal", "name of the portal, where it has one")],
+        [("/detail/text", "\"drop table orders\"")];
+    SqlFetch = "sql.fetch", "More rows of a portal are about to be fetched.", [Unknown],
+        [plain("/detail/of", "id of the sql.statement that opened the portal"),
+         sealed("/detail/portal", "name of the portal"),
+         plain("/detail/rows_max", "rows asked for; 0 is all")],
+        [("/detail/rows_max", "100")];
+    SqlCall = "sql.call", "A function is about to be called by the function call message.", [Unknown],
+        [plain("/detail/oid", "OID of the function"), sealed("/detail/arguments", "the arguments, in order")],
+        [("/detail/oid", "2200"), ("/detail/arguments", "[\"1\"]")];
+    SqlResult = "sql.result", "What an action gave.", [],
+        [plain("/detail/of", "id of the action"),
+         plain("/outcome/tag", "command tag of the server, such as SELECT 5"),
+         plain("/outcome/rows", "rows returned or affected"),
+         plain("/outcome/bytes", "bytes of the answer"),
+         plain("/outcome/sqlstate", "SQLSTATE of an error"),
+         sealed("/outcome/message", "message of an error"),
+         plain("/outcome/commands", "for several commands in one message: tag and rows of each"),
+         plain("/outcome/not_executed", "true: the server skipped it after an earlier error"),
+         plain("/outcome/copied_bytes", "bytes of COPY data"),
+         plain("/outcome/copied_rows", "CopyData messages"),
+         plain("/outcome/copied_sha256", "running hash over the COPY data (hex)")],
+        [("/outcome/status", "\"ok\""), ("/outcome/tag", "\"SELECT 5\""), ("/outcome/rows", "5"), ("/outcome/bytes", "214"), ("/outcome/duration_us", "310")];
+    SqlCancel = "sql.cancel", "A running statement is about to be cancelled.", [Execute],
+        [plain("/detail/of", "id of the action that was running"),
+         plain("/detail/by", "client, limit, lock or operator")],
+        [("/detail/by", "\"client\""), ("/actor/authn", "\"cancel_key\"")];
+    SqlOpaque = "sql.opaque", "A message whose meaning Loggia does not know is about to be forwarded, because policy allows it.", [Unknown],
+        [plain("/detail/message", "type byte of the message"), plain("/detail/bytes", "its length in bytes")],
+        [("/detail/message", "\"W\""), ("/detail/bytes", "12")];
+    SqlRefused = "sql.refused", "A message was not forwarded.", [Unknown],
+        [plain("/detail/message", "type byte of the message"),
+         plain("/detail/bytes", "its length in bytes"),
+         plain("/detail/reason", "stable code: opaque, denied, too_large, protocol_error"),
+         sealed("/detail/text", "the statement, where it is one")],
+        [("/detail/reason", "\"too_large\""), ("/outcome/status", "\"denied\"")];
+    ConfigChange = "config.change", "A change of the control state is about to take effect.", [Config],
+        [plain("/detail/change", "what: resource.put, resource.remove, person.add, person.disable, person.enrol, service.add, service.disable, policy.put, policy.remove, lock.add, lock.remove, group.put, group.remove"),
+         plain("/detail/object", "id of what is changed"),
+         sealed("/detail/name", "its name"),
+         sealed("/detail/before", "what it was"),
+         sealed("/detail/after", "what it will be; no secrets"),
+         plain("/detail/attested", "false where nobody signed in for it: local-root"),
+         plain("/detail/digest", "SHA-256 of the declaration (hex)")],
+        [("/detail/change", "\"resource.put\""), ("/detail/name", "\"shop\"")];
+    ConfigNotApplied = "config.not_applied", "A recorded change never reached the control database.", [Config],
+        [plain("/detail/of", "id of the config.change")],
+        [("/detail/of", "\"ev_01h455vb4pex5vsknk084sn02q\"")];
+    SessionEndRequested = "session.end_requested", "An operator asked for a session to be ended.", [Session, Privilege],
+        [plain("/detail/session", "id of the session"), sealed("/detail/reason", "why; shown to the person")],
+        [("/detail/reason", "\"maintenance\"")];
+    AuditRead = "audit.read", "Somebody read audit data.", [Read],
+        [plain("/detail/route", "what was read: events, tail, sessions, session"),
+         sealed("/detail/query", "the query as typed"),
+         plain("/detail/session", "id of the session that was read"),
+         plain("/outcome/rows", "events returned")],
+        [("/detail/route", "\"events\""), ("/detail/query", "\"actor:alice drop\""), ("/outcome/rows", "4")];
+    ApiDenied = "api.denied", "An identified actor asked the API for something policy does not allow.", [Read],
+        [plain("/detail/route", "the route"), plain("/detail/action", "the action that was denied")],
+        [("/detail/action", "\"events.read\""), ("/outcome/status", "\"denied\"")];
+    PolicyError = "policy.error", "A policy could not be evaluated; the answer was deny.", [Config],
+        [plain("/detail/policies", "ids of the policies that failed"), sealed("/detail/message", "what went wrong")],
+        [("/detail/policies", "[\"policy0\"]")];
+}
+
+impl Kind {
+    /// The code in the log, such as `sql.statement`.
+    pub const fn code(self) -> &'static str {
+        self.spec().code
+    }
+
+    /// The kind with this code.
+    pub fn from_code(code: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.code() == code)
+    }
+
+    /// Whether the event asks for nothing but that something stops: it is recorded, and no policy
+    /// keeps anybody from it.
+    pub const fn only_stops(self) -> bool {
+        matches!(self, Self::SqlCancel)
+    }
+
+    /// The field at `pointer`, where this kind may carry it.
+    pub fn field(self, pointer: &str) -> Option<&'static Field> {
+        let own = self.spec().fields.iter();
+        own.chain(COMMON_FIELDS).find(|field| field.pointer == pointer)
+    }
+
+    /// The example as values.
+    pub fn example(self) -> Vec<(&'static str, Value)> {
+        let parse = |json: &str| Value::parse(json.as_bytes()).unwrap_or(Value::Bool(false));
+        self.spec().example.iter().map(|(pointer, json)| (*pointer, parse(json))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_kind_has_a_code_of_its_own_a_summary_and_a_true_example() {
+        let mut codes = BTreeSet::new();
+        for kind in Kind::ALL {
+            let spec = kind.spec();
+            assert!(codes.insert(spec.code), "{} stands twice", spec.code);
+            assert!(spec.summary.ends_with('.'), "{}", spec.code);
+            assert_eq!(Kind::from_code(spec.code), Some(*kind));
+            assert!(!spec.example.is_empty(), "{} has no example", spec.code);
+            for (pointer, json) in spec.example {
+                assert!(kind.field(pointer).is_some(), "{}: {pointer} is not a field", spec.code);
+                Value::parse(json.as_bytes())
+                    .unwrap_or_else(|e| panic!("{}: {json}: {e}", spec.code));
+            }
+        }
+    }
+
+    #[test]
+    fn fields_are_two_steps_deep_and_stand_once() {
+        for kind in Kind::ALL {
+            let mut seen = BTreeSet::new();
+            for field in kind.spec().fields.iter().chain(COMMON_FIELDS) {
+                assert_eq!(field.pointer.matches('/').count(), 2, "{}", field.pointer);
+                assert!(seen.insert(field.pointer), "{}: {}", kind.code(), field.pointer);
+            }
+        }
+    }
+}

@@ -1,0 +1,547 @@
+//! Events: how one is put together, how it becomes the bytes of a leaf, how it is read back.
+//!
+//! The bytes are one canonical JSON object (see [`crate::value`]). Its top-level keys, in order:
+//! `actor decision detail effects id intent kind node outcome resource sealed session source
+//! time_us v`. Everything but `node`, `session` and `time_us` is known to whoever reports the
+//! action and is written out by [`EventDraft::encode`]; those three are stamped by the sequencer,
+//! in log order, by [`Draft::stamp`], which only copies bytes.
+
+use crate::catalogue::{Effect, Kind};
+use crate::id::{ActorId, EventId, NodeId, SessionId};
+use crate::seal::{self, Blob, Digest32, Seed};
+use crate::value::{Object, Value, ValueError, write_int, write_string};
+use std::borrow::Cow;
+
+/// A leaf is at most this long, in bytes (the entry bundle's length prefix has 16 bits).
+pub const LEAF_BYTES_MAX: usize = 65_535;
+/// A sealed value longer than this, in canonical bytes, becomes a blob.
+pub const VALUE_BYTES_MAX: usize = 65_535;
+/// All blobs of one action together are at most this long, in bytes.
+pub const ACTION_BYTES_MAX: usize = 16 << 20;
+/// Room in a leaf for what the sequencer stamps, in bytes.
+const STAMP_BYTES_MAX: usize = 512;
+
+/// SHA-256 over `0x00 ‖ leaf` (RFC 6962 section 2.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LeafHash(pub Digest32);
+
+impl LeafHash {
+    /// The hash of a leaf's bytes.
+    pub fn of(leaf: &[u8]) -> Self {
+        use sha2::Digest;
+        let mut hash = sha2::Sha256::new();
+        hash.update([0]);
+        hash.update(leaf);
+        Self(hash.finalize().into())
+    }
+
+    /// Lower-case hex.
+    pub fn to_hex(self) -> String {
+        hex::encode(self.0)
+    }
+}
+
+/// Why a report cannot become an event. The action it reports must then not happen.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DraftError {
+    /// The catalogue has no such field for this kind: a mistake in the program.
+    #[error("{kind} has no field {pointer}")]
+    UnknownField {
+        /// Code of the kind.
+        kind: &'static str,
+        /// The field that was set.
+        pointer: &'static str,
+    },
+    /// The values of the action are larger than what is recorded.
+    #[error("the action has {bytes} bytes of text or values; at most {max} are recorded")]
+    TooLarge {
+        /// Size in bytes.
+        bytes: usize,
+        /// The limit in bytes.
+        max: usize,
+    },
+}
+
+/// Where an event stands in a session's chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Opens the chain; room for its end is reserved.
+    Start,
+    /// In the middle.
+    Member,
+    /// Closes the chain; uses the reserved room.
+    End,
+}
+
+/// The session an event belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionSlot {
+    /// The session.
+    pub id: SessionId,
+    /// Id of the `session.start` or `session.context` in which the circumstances stand; a
+    /// `session.start` has none.
+    pub context: Option<EventId>,
+    /// The place in the chain.
+    pub role: Role,
+}
+
+/// An event being put together.
+#[derive(Clone)]
+pub struct EventDraft {
+    kind: Kind,
+    id: EventId,
+    seed: Seed,
+    actor: Option<ActorId>,
+    effects: Cow<'static, [Effect]>,
+    session: Option<SessionSlot>,
+    fields: Vec<(&'static str, bool, Value)>,
+    unknown_field: Option<&'static str>,
+}
+
+impl EventDraft {
+    /// Begins an event; the seed must be used for this event alone.
+    pub fn new(kind: Kind, id: EventId, seed: Seed) -> Self {
+        Self {
+            kind,
+            id,
+            seed,
+            actor: None,
+            effects: Cow::Borrowed(kind.spec().effects),
+            session: None,
+            fields: Vec::with_capacity(8),
+            unknown_field: None,
+        }
+    }
+
+    /// The id of the event.
+    pub fn id(&self) -> EventId {
+        self.id
+    }
+
+    /// The kind of the event.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Who acts. Absent only before identification.
+    pub fn actor(mut self, actor: ActorId) -> Self {
+        self.actor = Some(actor);
+        self
+    }
+
+    /// Puts the event into a session.
+    pub fn session(mut self, slot: SessionSlot) -> Self {
+        self.session = Some(slot);
+        self
+    }
+
+    /// Other effects than the kind's usual ones.
+    pub fn effects(mut self, mut effects: Vec<Effect>) -> Self {
+        effects.sort_unstable();
+        effects.dedup();
+        self.effects = Cow::Owned(effects);
+        self
+    }
+
+    /// Sets the field at `pointer`; the catalogue says whether it is sealed. Setting a field again
+    /// replaces it. A field that the catalogue does not list makes [`Self::encode`] fail.
+    pub fn set(mut self, pointer: &'static str, value: impl Into<Value>) -> Self {
+        let Some(field) = self.kind.field(pointer) else {
+            self.unknown_field = Some(pointer);
+            return self;
+        };
+        self.fields.retain(|(known, _, _)| *known != pointer);
+        self.fields.push((pointer, field.sealed, value.into()));
+        self
+    }
+
+    /// Sets the field where there is a value.
+    pub fn set_some(self, pointer: &'static str, value: Option<impl Into<Value>>) -> Self {
+        match value {
+            Some(value) => self.set(pointer, value),
+            None => self,
+        }
+    }
+
+    /// Writes out all that the sequencer does not stamp.
+    pub fn encode(mut self) -> Result<Draft, DraftError> {
+        if let Some(pointer) = self.unknown_field {
+            return Err(DraftError::UnknownField { kind: self.kind.code(), pointer });
+        }
+        // Ascending pointers make every object below canonical.
+        self.fields.sort_unstable_by_key(|(pointer, _, _)| *pointer);
+        let sealing = self.seal()?;
+
+        let mut head = Vec::with_capacity(256);
+        head.push(b'{');
+        self.write_actor(&mut head);
+        self.write_section("decision", &mut head);
+        self.write_section("detail", &mut head);
+        self.write_effects(&mut head);
+        head.extend_from_slice(b"\"id\":");
+        write_string(&self.id.to_string(), &mut head);
+        head.push(b',');
+        self.write_section("intent", &mut head);
+        head.extend_from_slice(b"\"kind\":");
+        write_string(self.kind.code(), &mut head);
+
+        let mut middle = Vec::with_capacity(192);
+        self.write_section("outcome", &mut middle);
+        self.write_section("resource", &mut middle);
+        if !sealing.commitments.is_empty() {
+            middle.extend_from_slice(b"\"sealed\":{");
+            for (place, (pointer, commitment)) in sealing.commitments.iter().enumerate() {
+                if place > 0 {
+                    middle.push(b',');
+                }
+                write_string(pointer, &mut middle);
+                middle.extend_from_slice(b":\"");
+                seal::write_hex(commitment, &mut middle);
+                middle.push(b'"');
+            }
+            middle.extend_from_slice(b"},");
+        }
+        let mut tail = Vec::new();
+        self.write_section("source", &mut tail);
+
+        let bytes = head.len() + middle.len() + tail.len() + STAMP_BYTES_MAX;
+        if bytes > LEAF_BYTES_MAX {
+            return Err(DraftError::TooLarge { bytes, max: LEAF_BYTES_MAX });
+        }
+        Ok(Draft {
+            id: self.id,
+            kind: self.kind,
+            actor: self.actor,
+            session: self.session,
+            disclosure: sealing.disclosure,
+            blobs: sealing.blobs,
+            head,
+            middle,
+            tail,
+        })
+    }
+
+    fn seal(&self) -> Result<Sealing, DraftError> {
+        let mut sealing = Sealing::default();
+        let mut inline: Vec<(&str, Vec<u8>)> = Vec::new();
+        let mut apart: Vec<&str> = Vec::new();
+        let mut blob_bytes = 0;
+        for (pointer, _, value) in self.fields.iter().filter(|(_, sealed, _)| *sealed) {
+            let bytes = value.to_bytes();
+            let salt = seal::salt(&self.seed, pointer);
+            let commitment = seal::commitment(&salt, pointer, &bytes);
+            sealing.commitments.push((pointer, commitment));
+            if bytes.len() <= VALUE_BYTES_MAX {
+                inline.push((pointer, bytes));
+                continue;
+            }
+            blob_bytes += bytes.len();
+            if blob_bytes > ACTION_BYTES_MAX {
+                return Err(DraftError::TooLarge { bytes: blob_bytes, max: ACTION_BYTES_MAX });
+            }
+            apart.push(pointer);
+            sealing.blobs.push(Blob { name: hex::encode(commitment), bytes });
+        }
+        if !sealing.commitments.is_empty() {
+            let values: Vec<(&str, &[u8])> =
+                inline.iter().map(|(pointer, bytes)| (*pointer, bytes.as_slice())).collect();
+            seal::write_disclosure(&self.seed, &values, &apart, &mut sealing.disclosure);
+        }
+        Ok(sealing)
+    }
+
+    fn write_actor(&self, out: &mut Vec<u8>) {
+        let Some(actor) = self.actor else { return };
+        let mut before_id = true;
+        let write_id = |out: &mut Vec<u8>| {
+            out.extend_from_slice(b"\"id\":");
+            write_string(&actor.to_string(), out);
+            out.push(b',');
+        };
+        out.extend_from_slice(b"\"actor\":{");
+        for (key, value) in self.section("actor") {
+            if before_id && key > "id" {
+                write_id(out);
+                before_id = false;
+            }
+            write_string(key, out);
+            out.push(b':');
+            value.write(out);
+            out.push(b',');
+        }
+        if before_id {
+            write_id(out);
+        }
+        // In place of the last comma.
+        out.pop();
+        out.extend_from_slice(b"},");
+    }
+
+    fn write_effects(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"\"effects\":[");
+        for (place, effect) in self.effects.iter().enumerate() {
+            if place > 0 {
+                out.push(b',');
+            }
+            write_string(effect.as_str(), out);
+        }
+        out.extend_from_slice(b"],");
+    }
+
+    /// The unsealed members of one section, such as `detail`, in the order of their keys: the
+    /// fields are sorted by then.
+    fn section(&self, name: &str) -> impl Iterator<Item = (&'static str, &Value)> {
+        self.fields.iter().filter(|(_, sealed, _)| !sealed).filter_map(
+            move |(pointer, _, value)| {
+                let (section, key) = pointer.strip_prefix('/')?.split_once('/')?;
+                (section == name).then_some((key, value))
+            },
+        )
+    }
+
+    fn write_section(&self, name: &str, out: &mut Vec<u8>) {
+        let mut first = true;
+        for (key, value) in self.section(name) {
+            if first {
+                write_string(name, out);
+                out.extend_from_slice(b":{");
+            } else {
+                out.push(b',');
+            }
+            first = false;
+            write_string(key, out);
+            out.push(b':');
+            value.write(out);
+        }
+        if !first {
+            out.extend_from_slice(b"},");
+        }
+    }
+}
+
+#[derive(Default)]
+struct Sealing {
+    commitments: Vec<(&'static str, Digest32)>,
+    disclosure: Vec<u8>,
+    blobs: Vec<Blob>,
+}
+
+/// An event written out but for what the sequencer stamps.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// The id of the event.
+    pub id: EventId,
+    /// The kind of the event.
+    pub kind: Kind,
+    /// Who acts.
+    pub actor: Option<ActorId>,
+    /// The session it belongs to.
+    pub session: Option<SessionSlot>,
+    /// The disclosure of its sealed fields; empty where there are none.
+    pub disclosure: Vec<u8>,
+    /// Values that are kept in files of their own, which must be on disk before the event is.
+    pub blobs: Vec<Blob>,
+    head: Vec<u8>,
+    middle: Vec<u8>,
+    tail: Vec<u8>,
+}
+
+/// What the sequencer knows of an event: its place.
+#[derive(Debug, Clone, Copy)]
+pub struct Stamp<'a> {
+    /// Microseconds since 1970.
+    pub time_us: i64,
+    /// The node's id, as text.
+    pub node: &'a str,
+    /// Number of the boot, from 1.
+    pub boot: u64,
+    /// Number of the event in this boot, from 1, without gaps.
+    pub seq: u64,
+    /// In a session: number of the event in it, from 1, and the leaf hash of the one before.
+    pub session: Option<(u64, Option<LeafHash>)>,
+}
+
+impl Draft {
+    /// The largest number of bytes that the leaf and disclosure together can take.
+    pub fn bytes_max(&self) -> usize {
+        self.head.len()
+            + self.middle.len()
+            + self.tail.len()
+            + self.disclosure.len()
+            + STAMP_BYTES_MAX
+    }
+
+    /// Appends the bytes of the leaf.
+    pub fn stamp(&self, stamp: &Stamp<'_>, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.head);
+        out.extend_from_slice(b",\"node\":{\"boot\":");
+        write_unsigned(stamp.boot, out);
+        out.extend_from_slice(b",\"id\":");
+        write_string(stamp.node, out);
+        out.extend_from_slice(b",\"seq\":");
+        write_unsigned(stamp.seq, out);
+        out.extend_from_slice(b"},");
+        out.extend_from_slice(&self.middle);
+        if let (Some(slot), Some((seq, prev))) = (&self.session, stamp.session) {
+            out.extend_from_slice(b"\"session\":{");
+            if let Some(context) = slot.context {
+                out.extend_from_slice(b"\"context\":");
+                write_string(&context.to_string(), out);
+                out.push(b',');
+            }
+            out.extend_from_slice(b"\"id\":");
+            write_string(&slot.id.to_string(), out);
+            if let Some(prev) = prev {
+                out.extend_from_slice(b",\"prev\":\"");
+                seal::write_hex(&prev.0, out);
+                out.push(b'"');
+            }
+            out.extend_from_slice(b",\"seq\":");
+            write_unsigned(seq, out);
+            out.extend_from_slice(b"},");
+        }
+        out.extend_from_slice(&self.tail);
+        out.extend_from_slice(b"\"time_us\":");
+        write_int(stamp.time_us, out);
+        out.extend_from_slice(b",\"v\":1}");
+    }
+}
+
+fn write_unsigned(number: u64, out: &mut Vec<u8>) {
+    Value::count(number).write(out);
+}
+
+/// Why a leaf is not an event.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EventError {
+    /// Not the canonical JSON of an event.
+    #[error(transparent)]
+    Value(#[from] ValueError),
+    /// An event of a version that this program does not know.
+    #[error("an event of version {0}; this program reads version 1")]
+    Version(i64),
+    /// A part that every event has is missing or malformed.
+    #[error("the event's `{0}` is missing or malformed")]
+    Part(&'static str),
+}
+
+/// An event read back from the bytes of a leaf.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// The id.
+    pub id: EventId,
+    /// The code of the kind; see [`Kind::from_code`].
+    pub kind: String,
+    /// Microseconds since 1970.
+    pub time_us: i64,
+    /// The node that wrote it.
+    pub node: NodeId,
+    /// Number of the node's boot.
+    pub boot: u64,
+    /// Number of the event in that boot.
+    pub seq: u64,
+    /// Who acted; absent before identification.
+    pub actor: Option<ActorId>,
+    /// The place in a session.
+    pub session: Option<SessionPlace>,
+    /// The whole object as it stands in the leaf.
+    pub whole: Value,
+}
+
+/// The place of an event in its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionPlace {
+    /// The session.
+    pub id: SessionId,
+    /// Number in the session, from 1, without gaps.
+    pub seq: u64,
+    /// Leaf hash of the session's event before this one.
+    pub prev: Option<LeafHash>,
+    /// Id of the event in which the circumstances stand.
+    pub context: Option<EventId>,
+}
+
+impl Event {
+    /// Reads a leaf, strictly. An unknown kind is not an error here.
+    pub fn parse(leaf: &[u8]) -> Result<Self, EventError> {
+        let whole = Value::parse(leaf)?;
+        let version = whole.get("v").and_then(Value::as_int).ok_or(EventError::Part("v"))?;
+        if version != 1 {
+            return Err(EventError::Version(version));
+        }
+        let node = whole.get("node").ok_or(EventError::Part("node"))?;
+        let actor = match whole.get("actor") {
+            None => None,
+            Some(actor) => Some(parse_member(actor, "id").ok_or(EventError::Part("actor"))?),
+        };
+        let session = match whole.get("session") {
+            None => None,
+            Some(place) => Some(parse_place(place).ok_or(EventError::Part("session"))?),
+        };
+        Ok(Self {
+            id: parse_member(&whole, "id").ok_or(EventError::Part("id"))?,
+            kind: whole
+                .get("kind")
+                .and_then(Value::as_str)
+                .ok_or(EventError::Part("kind"))?
+                .to_owned(),
+            time_us: whole
+                .get("time_us")
+                .and_then(Value::as_int)
+                .ok_or(EventError::Part("time_us"))?,
+            node: parse_member(node, "id").ok_or(EventError::Part("node"))?,
+            boot: unsigned_member(node, "boot").ok_or(EventError::Part("node"))?,
+            seq: unsigned_member(node, "seq").ok_or(EventError::Part("node"))?,
+            actor,
+            session,
+            whole,
+        })
+    }
+
+    /// The kind, where this program knows it.
+    pub fn known_kind(&self) -> Option<Kind> {
+        Kind::from_code(&self.kind)
+    }
+
+    /// The commitments: pointer to lower-case hex.
+    pub fn sealed(&self) -> Option<&Object> {
+        self.whole.get("sealed").and_then(Value::as_object)
+    }
+
+    /// The text at a pointer, such as `/detail/reason`.
+    pub fn text(&self, pointer: &str) -> Option<&str> {
+        self.whole.at(pointer).and_then(Value::as_str)
+    }
+}
+
+fn parse_member<T: std::str::FromStr>(object: &Value, key: &str) -> Option<T> {
+    object.get(key)?.as_str()?.parse().ok()
+}
+
+fn unsigned_member(object: &Value, key: &str) -> Option<u64> {
+    u64::try_from(object.get(key)?.as_int()?).ok()
+}
+
+fn parse_place(place: &Value) -> Option<SessionPlace> {
+    let prev = match place.get("prev") {
+        None => None,
+        Some(hash) => {
+            let mut digest = [0; 32];
+            hex::decode_to_slice(hash.as_str()?, &mut digest).ok()?;
+            Some(LeafHash(digest))
+        }
+    };
+    let context = match place.get("context") {
+        None => None,
+        Some(id) => Some(id.as_str()?.parse().ok()?),
+    };
+    Some(SessionPlace {
+        id: parse_member(place, "id")?,
+        seq: unsigned_member(place, "seq")?,
+        prev,
+        context,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,43 @@
+//! The composition root: configuration becomes ports, ports become tasks, a signal ends them.
+//!
+//! Start reading at [`Gateway::start`]: it names every implementation. [`config`] is the file,
+//! [`door`](self) the way into the API, [`init`] and [`trial`] what comes before the first start.
+
+mod authorize;
+mod compose;
+pub mod config;
+mod doctor;
+mod door;
+mod health;
+pub mod init;
+mod live;
+mod openapi;
+pub mod system;
+mod tls;
+pub mod trial;
+
+pub use compose::{
+    Addresses, DRAIN_DEFAULT, Foundation, Gateway, PROTOCOLS, checkpoint_copy, ledger_options,
+};
+pub use config::{Config, ConfigError};
+pub use doctor::{Finding, Severity, check, doctor};
+pub use loggia_control::DeclaredFile;
+pub use loggia_ledger::LogName;
+
+/// A ledger's error with its hint, for people.
+fn explain(error: loggia_ledger::LedgerError) -> anyhow::Error {
+    match error.hint() {
+        Some(hint) => anyhow::Error::new(Hinted { message: error.to_string(), hint }),
+        None => error.into(),
+    }
+}
+
+/// An error that says what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Hinted {
+    /// What went wrong.
+    pub message: String,
+    /// What to do.
+    pub hint: String,
+}

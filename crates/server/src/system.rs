@@ -1,0 +1,142 @@
+//! The machine's own clock, randomness and secrets: what every other room takes as a parameter.
+
+use loggia_model::port::Secrets;
+use loggia_model::resource::SecretRef;
+use loggia_model::{Clock, Entropy, Fault, Mint, PublicError, Secret};
+use rustix::process::{Resource, Rlimit};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The wall clock of the machine.
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is where everybody's clock comes from")]
+    fn now_us(&self) -> i64 {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        since.map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+    }
+}
+
+/// The randomness of the operating system.
+pub struct SystemEntropy;
+
+impl Entropy for SystemEntropy {
+    fn fill(&self, buffer: &mut [u8]) {
+        if let Err(error) = getrandom::fill(buffer) {
+            // Without randomness every seal and every key would be open; nothing may go on.
+            tracing::error!(%error, "the operating system gives no randomness; the process ends");
+            std::process::abort();
+        }
+    }
+}
+
+/// Ids and drafts from the machine's own clock and randomness.
+pub fn mint() -> Mint {
+    Mint::new(Arc::new(SystemClock), Arc::new(SystemEntropy))
+}
+
+/// Looks secrets up in the environment and in files, at each use, so that a rotated one is found.
+///
+/// Whoever may declare resources could otherwise have the gateway send its own keys to a host of
+/// theirs: nothing below the data folder is a secret for a target, but what lies in `secrets/`.
+pub struct SystemSecrets {
+    data: PathBuf,
+}
+
+/// A file larger than this is not a secret.
+const SECRET_BYTES_MAX: u64 = 64 << 10;
+
+impl SystemSecrets {
+    /// For a gateway with this data folder.
+    pub fn new(data: &Path) -> Self {
+        Self { data: data.to_owned() }
+    }
+
+    fn read(&self, path: &str) -> Result<String, String> {
+        let say = |error: std::io::Error| error.to_string();
+        let place = std::fs::canonicalize(path).map_err(say)?;
+        if let Ok(data) = std::fs::canonicalize(&self.data)
+            && place.starts_with(&data)
+            && !place.starts_with(data.join("secrets"))
+        {
+            return Err("the gateway's own files are no secrets for targets".to_owned());
+        }
+        let file = std::fs::File::open(&place).map_err(say)?;
+        if !file.metadata().map_err(say)?.is_file() {
+            return Err("not a file".to_owned());
+        }
+        let mut text = String::new();
+        let length = file.take(SECRET_BYTES_MAX + 1).read_to_string(&mut text).map_err(say)?;
+        if length as u64 > SECRET_BYTES_MAX {
+            return Err(format!("more than {SECRET_BYTES_MAX} bytes are no secret"));
+        }
+        text.truncate(text.trim_end_matches(['\n', '\r']).len());
+        Ok(text)
+    }
+}
+
+impl Secrets for SystemSecrets {
+    fn resolve(&self, reference: &SecretRef) -> Result<Secret, PublicError> {
+        let missing = |why: String| {
+            PublicError::new(
+                "target_auth",
+                Fault::Gateway,
+                "the target's credential cannot be read",
+            )
+            .hint("`loggia doctor` on the gateway's machine tells which and why")
+            .cause(why)
+        };
+        match reference {
+            SecretRef::Env(name) => {
+                #[expect(clippy::disallowed_methods, reason = "secrets are looked up at each use")]
+                let value = std::env::var(name);
+                value.map(Secret::new).map_err(|error| missing(format!("env:{name}: {error}")))
+            }
+            SecretRef::File(path) => self
+                .read(path)
+                .map(Secret::new)
+                .map_err(|error| missing(format!("file:{path}: {error}"))),
+        }
+    }
+}
+
+/// Raises the number of files that the process may have open as far as it is allowed to, and gives
+/// it. Every connection is one, and the ledger must always get its own.
+pub fn raise_open_files() -> u64 {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let wanted = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if rustix::process::setrlimit(Resource::Nofile, wanted).is_err() {
+        return limit.current.unwrap_or(u64::MAX);
+    }
+    limit.maximum.unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gateways_own_files_are_not_given_to_targets() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        for (name, text) in
+            [("data/keys/log-e1.key", "KEY"), ("data/secrets/app", "pw\n"), ("out", "o")]
+        {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let secrets = SystemSecrets::new(&data);
+        let resolve = |name: &str| {
+            let path = folder.path().join(name).display().to_string();
+            secrets.resolve(&SecretRef::File(path)).map(|secret| secret.reveal().to_owned())
+        };
+        assert_eq!(resolve("data/secrets/app").unwrap(), "pw");
+        assert_eq!(resolve("out").unwrap(), "o");
+        assert!(resolve("data/keys/log-e1.key").is_err());
+        assert!(resolve("data/secrets/../keys/log-e1.key").is_err());
+        assert!(secrets.resolve(&SecretRef::File("/dev/zero".into())).is_err());
+    }
+}

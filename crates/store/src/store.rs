@@ -1,0 +1,165 @@
+//! The follower: takes entries as they are on disk, keeps the newest, tells those who follow.
+
+use crate::hot::Hot;
+use crate::joins::Joins;
+use crate::log::{Budget, Log};
+use crate::metrics::StoreMetrics;
+use crate::record::Record;
+use loggia_model::port::{Committed, Follow, ReadLog};
+use parking_lot::{Mutex, RwLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::{broadcast, watch};
+
+/// Events that a tail may be behind before it skips.
+pub(crate) const TAIL_EVENTS_MAX: usize = 8_192;
+/// What an event takes in memory, roughly; says how many to read back at the start.
+const EVENT_BYTES_GUESS: usize = 1_536;
+/// Entries read and time taken at most to find what one new entry refers to.
+const JOIN_ENTRIES_MAX: u64 = 2_000_000;
+const JOIN_TIME_MAX: Duration = Duration::from_secs(20);
+
+/// How much of the log is kept in memory and read for one answer.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Bytes that the newest events may take in memory.
+    pub memory_bytes_max: usize,
+    /// Entries of the log that one answer may look at.
+    pub scan_entries_max: u64,
+    /// How long one answer may take.
+    pub scan_time_max: Duration,
+}
+
+impl Default for Config {
+    /// 256 MiB, twenty million entries, ten seconds.
+    fn default() -> Self {
+        Self {
+            memory_bytes_max: 256 << 20,
+            scan_entries_max: 20_000_000,
+            scan_time_max: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What a tail is told of each new entry.
+pub(crate) struct News {
+    pub(crate) record: Record,
+    /// Where the entry is a result: its action, with the result.
+    pub(crate) action: Option<Record>,
+}
+
+/// Events made searchable. A view of the ledger: it can be dropped and built again.
+pub struct Store {
+    pub(crate) log: Log,
+    pub(crate) joins: Joins,
+    pub(crate) hot: RwLock<Hot>,
+    pub(crate) news: broadcast::Sender<Arc<News>>,
+    /// Whether tails are to end.
+    pub(crate) closing: watch::Sender<bool>,
+    pub(crate) config: Config,
+    pub(crate) metrics: StoreMetrics,
+    /// Held while entries are taken, so that they are taken one batch after the other.
+    taking: Mutex<()>,
+}
+
+impl Store {
+    /// A store over this log. It begins to follow so far back that its memory will be full.
+    pub fn new(read: Arc<dyn ReadLog>, config: Config) -> Self {
+        let size = read.size();
+        let back = u64::try_from(config.memory_bytes_max / EVENT_BYTES_GUESS).unwrap_or(u64::MAX);
+        Self {
+            log: Log::new(read),
+            joins: Joins::new(),
+            hot: RwLock::new(Hot::new(size.saturating_sub(back), config.memory_bytes_max)),
+            news: broadcast::channel(TAIL_EVENTS_MAX).0,
+            closing: watch::channel(false).0,
+            metrics: StoreMetrics::default(),
+            taking: Mutex::new(()),
+            config,
+        }
+    }
+
+    /// Cursor, size and age of what is in memory, for the metrics endpoint.
+    pub fn metrics(&self) -> &StoreMetrics {
+        &self.metrics
+    }
+
+    /// Ends every tail, now and from now on: the gateway is shutting down and would wait for them.
+    pub fn end_tails(&self) {
+        self.closing.send_replace(true);
+    }
+
+    /// Index of the oldest event in memory; older ones are read from the log.
+    pub fn oldest_in_memory(&self) -> u64 {
+        self.hot.read().floor()
+    }
+
+    pub(crate) fn budget(&self, cancelled: &Arc<AtomicBool>) -> Budget {
+        let config = &self.config;
+        Budget::new(config.scan_entries_max, config.scan_time_max, Arc::clone(cancelled))
+    }
+
+    /// Entries that can be found: those on disk.
+    pub(crate) fn end(&self) -> u64 {
+        self.log.size().max(self.hot.read().next())
+    }
+
+    fn ready(&self, entry: &Committed) -> Record {
+        let (mut record, opened) = Record::read(entry);
+        let never = Arc::new(AtomicBool::new(false));
+        let budget = Budget::new(JOIN_ENTRIES_MAX, JOIN_TIME_MAX, never);
+        if self.joins.join(&mut record, opened.as_ref(), &self.log, &budget).is_err() {
+            // The event is found without its circumstances; nothing of it is lost.
+            tracing::warn!(index = entry.index, "what an event refers to could not be read");
+        }
+        record
+    }
+}
+
+impl Follow for Store {
+    fn name(&self) -> &'static str {
+        "store"
+    }
+
+    fn cursor(&self) -> u64 {
+        self.hot.read().next()
+    }
+
+    fn apply(&self, batch: &[Committed]) {
+        let _taking = self.taking.lock();
+        for entry in batch {
+            let next = self.hot.read().next();
+            if entry.index < next {
+                continue;
+            }
+            if entry.index > next {
+                // Promised not to happen. What is between stays in the log, where it is found.
+                tracing::error!(next, index = entry.index, "the ledger left entries out");
+                *self.hot.write() = Hot::new(entry.index, self.config.memory_bytes_max);
+            }
+            let record = self.ready(entry);
+            let told = (self.news.receiver_count() > 0).then(|| record.clone());
+            let action = self.hot.write().push(record);
+            if let Some(record) = told {
+                let action = action.and_then(|index| self.hot.read().record(index).cloned());
+                // An error says that the last reader has just left.
+                let _ = self.news.send(Arc::new(News { record, action }));
+            }
+        }
+        let hot = self.hot.read();
+        self.metrics.cursor.set(i64::try_from(hot.next()).unwrap_or(i64::MAX));
+        self.metrics.oldest.set(i64::try_from(hot.floor()).unwrap_or(i64::MAX));
+        self.metrics.events.set(i64::try_from(hot.len()).unwrap_or(i64::MAX));
+        self.metrics.bytes.set(i64::try_from(hot.bytes()).unwrap_or(i64::MAX));
+    }
+}
+
+/// Says that nobody waits for an answer any more, when it is dropped.
+pub(crate) struct CancelOnDrop(pub(crate) Arc<AtomicBool>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}

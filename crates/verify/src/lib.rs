@@ -1,0 +1,25 @@
+//! What an outsider imports: checks of a log folder, a proof, a session, completeness.
+//! Needs nothing of a running server; depends on `tlog` and `model` alone.
+//!
+//! Start reading at [`folder`]: how a log lies on disk, read without trust. [`log`] checks all
+//! of it, [`session`] what may not be missing, [`proof`] one event by itself, [`report`] says
+//! what was found.
+#![forbid(unsafe_code)]
+
+pub mod folder;
+mod fuzz;
+pub mod log;
+pub mod proof;
+pub mod report;
+pub mod session;
+mod signed;
+pub mod wal;
+
+#[cfg(test)]
+mod testlog;
+
+pub use folder::{FolderError, LogFolder};
+pub use fuzz::fuzz_one;
+pub use log::{Options, Trust, VerifyError, verify_folder};
+pub use proof::{prove, verify_proof};
+pub use report::{Report, Verdict};
