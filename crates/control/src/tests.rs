@@ -29,9 +29,12 @@ struct Counting(AtomicU64);
 
 impl Entropy for Counting {
     fn fill(&self, buffer: &mut [u8]) {
+        // In every part of the buffer: a caller may cut several values out of one call.
         let number = self.0.fetch_add(1, Ordering::SeqCst).to_be_bytes();
-        for (to, from) in buffer.iter_mut().rev().zip(number.iter().rev()) {
-            *to = *from;
+        for chunk in buffer.rchunks_mut(number.len()) {
+            for (to, from) in chunk.iter_mut().rev().zip(number.iter().rev()) {
+                *to = *from;
+            }
         }
     }
 }
