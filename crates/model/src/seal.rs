@@ -90,15 +90,22 @@ impl Disclosure {
     pub fn open(bytes: &[u8], sealed: &Object) -> Result<Self, DisclosureError> {
         let all =
             Value::parse(bytes).map_err(|_| DisclosureError::Malformed("not canonical JSON"))?;
+        let Value::Object(mut all) = all else {
+            return Err(DisclosureError::Malformed("not an object"));
+        };
         // A member under another name would hide what it holds as if that had been erased.
-        let members = all.as_object().ok_or(DisclosureError::Malformed("not an object"))?;
-        if members.keys().any(|key| !["blobs", "salts", "seed", "values"].contains(&key.as_ref())) {
+        if all.keys().any(|key| !["blobs", "salts", "seed", "values"].contains(&key.as_ref())) {
             return Err(DisclosureError::Malformed("a member that no disclosure has"));
         }
         let seed = match all.get("seed").map(hex_digest) {
             Some(None) => return Err(DisclosureError::Malformed("the seed")),
             Some(Some(seed)) => Some(Seed(seed)),
             None => None,
+        };
+        let values = match all.remove("values") {
+            None => Object::new(),
+            Some(Value::Object(values)) => values,
+            Some(_) => return Err(DisclosureError::Malformed("the values")),
         };
         let salt_of = |path: &str| match &seed {
             Some(seed) => Ok(salt(seed, path)),
@@ -113,16 +120,12 @@ impl Disclosure {
             hex.ok_or_else(|| DisclosureError::NotSealed(path.to_owned()))
         };
         let mut open = Self::default();
-        let values = match all.get("values").map(Value::as_object) {
-            Some(None) => return Err(DisclosureError::Malformed("the values")),
-            values => values.flatten(),
-        };
-        for (path, value) in values.into_iter().flatten() {
-            let commitment = commitment(&salt_of(path)?, path, &value.to_bytes());
-            if committed(path)? != hex::encode(commitment) {
-                return Err(DisclosureError::Mismatch(path.to_string()));
+        for (path, value) in values {
+            let commitment = commitment(&salt_of(&path)?, &path, &value.to_bytes());
+            if committed(&path)? != hex::encode(commitment) {
+                return Err(DisclosureError::Mismatch(path.into_owned()));
             }
-            open.values.push((path.to_string(), value.clone()));
+            open.values.push((path.into_owned(), value));
         }
         let paths = match all.get("blobs") {
             None => &[],

@@ -309,11 +309,8 @@ impl<'de> Visitor<'de> for ValueVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
         let mut object = Object::new();
-        while let Some((key, value)) = members.next_entry::<String, Value>()? {
-            if !key.is_ascii() {
-                return Err(de::Error::custom("a key that is not ASCII"));
-            }
-            if object.insert(Cow::Owned(key), value).is_some() {
+        while let Some((Key(key), value)) = members.next_entry::<Key, Value>()? {
+            if object.insert(key, value).is_some() {
                 return Err(de::Error::custom("a key that stands twice"));
             }
         }
@@ -321,10 +318,79 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 }
 
+/// A member's name. Those that stand in nearly every event are not copied: reading an entry
+/// would spend a good part of its time on them.
+struct Key(Cow<'static, str>);
+
+/// Names of members, ascending.
+const FREQUENT_KEYS: [&str; 26] = [
+    "/detail/text",
+    "actor",
+    "boot",
+    "bytes",
+    "context",
+    "detail",
+    "duration_us",
+    "effects",
+    "id",
+    "kind",
+    "node",
+    "of",
+    "outcome",
+    "parameters",
+    "prepared",
+    "prev",
+    "rows",
+    "sealed",
+    "seed",
+    "seq",
+    "session",
+    "status",
+    "tag",
+    "time_us",
+    "v",
+    "values",
+];
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(KeyVisitor)
+    }
+}
+
+struct KeyVisitor;
+
+impl Visitor<'_> for KeyVisitor {
+    type Value = Key;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an ASCII key")
+    }
+
+    fn visit_str<E: de::Error>(self, key: &str) -> Result<Key, E> {
+        if !key.is_ascii() {
+            return Err(E::custom("a key that is not ASCII"));
+        }
+        let frequent = FREQUENT_KEYS.binary_search(&key).ok();
+        Ok(Key(match frequent.and_then(|place| FREQUENT_KEYS.get(place)) {
+            Some(known) => Cow::Borrowed(*known),
+            None => Cow::Owned(key.to_owned()),
+        }))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn frequent_keys_are_found_by_their_order() {
+        assert!(FREQUENT_KEYS.is_sorted());
+        let read = Value::parse(b"{\"id\":\"x\",\"idle\":1}").unwrap();
+        let keys: Vec<_> = read.as_object().unwrap().keys().collect();
+        assert!(matches!(keys.as_slice(), [Cow::Borrowed("id"), Cow::Owned(idle)] if idle == "idle"));
+    }
 
     fn values() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![

@@ -18,7 +18,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use parse::folded;
+pub(crate) use parse::{fold_into, folded};
 pub use parse::parse;
 pub use value::{Bounds, Net, Pattern};
 

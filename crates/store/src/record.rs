@@ -1,6 +1,6 @@
 //! An entry of the log, read and made ready to be searched.
 
-use crate::query::folded;
+use crate::query::{fold_into, folded};
 use bytes::Bytes;
 use loggia_model::catalogue::Effect;
 use loggia_model::event::{Event, EventError};
@@ -85,6 +85,20 @@ impl Opened {
             }
         }
         members
+    }
+
+    /// Appends the strings of a section and of its open sealed members, folded. Called for every
+    /// entry that comes in, which is why it does not go by way of [`Self::section`] and its copies.
+    fn fold_section(&self, name: &str, text: &mut String) {
+        let values = self.values.iter().filter(|(pointer, _)| {
+            pointer.strip_prefix('/').and_then(|rest| rest.strip_prefix(name)).is_some_and(
+                |rest| rest.starts_with('/'),
+            )
+        });
+        values.for_each(|(_, value)| fold_value(value, text));
+        if let Some(members) = self.event.whole.get(name).and_then(Value::as_object) {
+            fold_members(members, text);
+        }
     }
 
     /// Sealed fields of which nothing is left.
@@ -279,7 +293,7 @@ impl Record {
         let reference = |pointer: &str| opened.str_at(pointer).and_then(|id| id.parse().ok());
         let mut text = String::with_capacity(128);
         for name in CIRCUMSTANCES.into_iter().chain(["detail", "outcome"]) {
-            fold_members(&opened.section(name), &mut text);
+            opened.fold_section(name, &mut text);
         }
         Self {
             index: entry.index,
@@ -417,7 +431,7 @@ fn fold_members(members: &Object, text: &mut String) {
 fn fold_value(value: &Value, text: &mut String) {
     match value {
         Value::Str(string) => {
-            text.push_str(&folded(string));
+            fold_into(string, text);
             text.push('\n');
         }
         Value::Array(items) => items.iter().for_each(|item| fold_value(item, text)),

@@ -150,6 +150,12 @@ fn one_or(mut parts: Vec<Expr>, many: impl Fn(Vec<Expr>) -> Expr) -> Expr {
 /// Lower case, runs of white space as one blank: how text is compared.
 pub(crate) fn folded(text: &str) -> String {
     let mut folded = String::with_capacity(text.len());
+    fold_into(text, &mut folded);
+    folded
+}
+
+/// Appends the folded text.
+pub(crate) fn fold_into(text: &str, folded: &mut String) {
     let mut blank = false;
     for letter in text.chars() {
         if letter.is_whitespace() {
@@ -169,7 +175,6 @@ pub(crate) fn folded(text: &str) -> String {
     if blank {
         folded.push(' ');
     }
-    folded
 }
 
 fn term(word: &Word, token: &Token, now_us: i64) -> Result<Term, QueryError> {
