@@ -389,7 +389,9 @@ mod tests {
         assert!(FREQUENT_KEYS.is_sorted());
         let read = Value::parse(b"{\"id\":\"x\",\"idle\":1}").unwrap();
         let keys: Vec<_> = read.as_object().unwrap().keys().collect();
-        assert!(matches!(keys.as_slice(), [Cow::Borrowed("id"), Cow::Owned(idle)] if idle == "idle"));
+        assert!(
+            matches!(keys.as_slice(), [Cow::Borrowed("id"), Cow::Owned(idle)] if idle == "idle")
+        );
     }
 
     fn values() -> impl Strategy<Value = Value> {

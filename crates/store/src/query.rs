@@ -18,8 +18,8 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use parse::{fold_into, folded};
 pub use parse::parse;
+pub(crate) use parse::{fold_into, folded};
 pub use value::{Bounds, Net, Pattern};
 
 use loggia_model::Kind;

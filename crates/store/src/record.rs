@@ -91,9 +91,10 @@ impl Opened {
     /// entry that comes in, which is why it does not go by way of [`Self::section`] and its copies.
     fn fold_section(&self, name: &str, text: &mut String) {
         let values = self.values.iter().filter(|(pointer, _)| {
-            pointer.strip_prefix('/').and_then(|rest| rest.strip_prefix(name)).is_some_and(
-                |rest| rest.starts_with('/'),
-            )
+            pointer
+                .strip_prefix('/')
+                .and_then(|rest| rest.strip_prefix(name))
+                .is_some_and(|rest| rest.starts_with('/'))
         });
         values.for_each(|(_, value)| fold_value(value, text));
         if let Some(members) = self.event.whole.get(name).and_then(Value::as_object) {
