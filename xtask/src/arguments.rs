@@ -63,6 +63,15 @@ impl Tool {
             Self::Torture => "torture",
         }
     }
+
+    /// The cargo profile that it is built with, and Loggia with it: measured is what is
+    /// installed; what is shown must build quickly.
+    pub(crate) fn profile(self) -> &'static str {
+        match self {
+            Self::Bench => "release",
+            Self::Demo | Self::Torture => "demo",
+        }
+    }
 }
 
 /// A command line that makes no sense.

@@ -2,13 +2,20 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, bail};
 
-/// The repository's folder.
+/// The repository's folder. Cargo says where it is when it runs this program: a target folder
+/// that several checkouts share may hold one that was built in another of them.
+#[expect(clippy::disallowed_methods, reason = "cargo says where the checkout is")]
 pub(crate) fn root() -> &'static Path {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
-    own.parent().unwrap_or(own)
+    static ROOT: OnceLock<PathBuf> = OnceLock::new();
+    ROOT.get_or_init(|| {
+        let own = std::env::var_os("CARGO_MANIFEST_DIR");
+        let own = own.map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+        own.parent().map(Path::to_path_buf).unwrap_or(own)
+    })
 }
 
 /// The folder for what is installed once and used by every checkout:

@@ -12,9 +12,6 @@ use crate::parts;
 use crate::repository::root;
 use crate::step::{Steps, cargo, execute};
 
-/// The cargo profile of what is shown and measured.
-const PROFILE: &str = "demo";
-
 /// Installs what the tool needs, builds it, and becomes it.
 pub(crate) fn run(tool: Tool, rest: &[String]) -> Result<()> {
     let needed = match tool {
@@ -23,10 +20,11 @@ pub(crate) fn run(tool: Tool, rest: &[String]) -> Result<()> {
     };
     let mut steps = Steps::new(2);
     steps.run("parts from Debian", || parts::install(needed))?;
-    let build = format!("building loggia and {} (profile {PROFILE})", tool.binary());
+    let profile = tool.profile();
+    let build = format!("building loggia and {} (profile {profile})", tool.binary());
     steps.run(&build, || {
         // One call for both: they share the crates that it builds.
-        execute(cargo().args(["build", "--profile", PROFILE, "-p", "loggia-cli"]).args([
+        execute(cargo().args(["build", "--profile", profile, "-p", "loggia-cli"]).args([
             "-p",
             "loggia-testkit",
             "--bin",
@@ -35,7 +33,7 @@ pub(crate) fn run(tool: Tool, rest: &[String]) -> Result<()> {
             tool.binary(),
         ]))
     })?;
-    let folder = target_folder()?.join(PROFILE);
+    let folder = target_folder()?.join(profile);
     let program = folder.join(tool.binary());
     // Becoming the program leaves nobody between it and the terminal's Ctrl-C.
     let error = Command::new(&program)
