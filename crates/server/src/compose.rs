@@ -18,6 +18,7 @@ use loggia_model::port::{Append, Authorize, Decide, Directory, Follow, Identify,
 use loggia_model::{Mint, Secret};
 use loggia_proxy_postgres::upstream::TargetTls;
 use loggia_proxy_postgres::{Postgres, PostgresLimits, PostgresParts};
+use loggia_recordings::RecordingFolder;
 use loggia_store::{Audit, LiveSession, LiveSessions, Store};
 use prometheus_client::registry::Registry;
 use sha2::{Digest, Sha256};
@@ -87,6 +88,8 @@ pub struct Foundation {
     pub control: Control,
     /// The authorities.
     pub ca: Arc<Ca>,
+    /// Recordings of sessions.
+    pub recordings: Arc<RecordingFolder>,
     /// Time, randomness, ids.
     pub mint: Mint,
 }
@@ -155,7 +158,8 @@ impl Foundation {
             .await
             .with_context(|| format!("{} cannot be opened", config.control_db().display()))?;
         let ca = Ca::open_or_create(&config.keys(), &mint, &config.names)?;
-        let foundation = Self { ledger, control, ca: Arc::new(ca), mint };
+        let recordings = Arc::new(RecordingFolder::open(&config.data, &config.keys(), &mint)?);
+        let foundation = Self { ledger, control, ca: Arc::new(ca), recordings, mint };
         foundation.say_what_was_not_applied().await?;
         Ok(foundation)
     }
@@ -327,7 +331,7 @@ fn parts(
     store: Arc<Store>,
     api: SocketAddr,
 ) -> anyhow::Result<Parts> {
-    let Foundation { ledger, control, ca, mint } = foundation;
+    let Foundation { ledger, control, ca, recordings, mint } = foundation;
     let append: Arc<dyn Append> = Arc::clone(&ledger) as _;
     let decide: Arc<dyn Decide> = Arc::new(control.clone());
     let resolve: Arc<dyn Resolve> = Arc::new(control.clone());
@@ -341,6 +345,7 @@ fn parts(
         decide: Arc::clone(&decide),
         resolve: Arc::clone(&resolve),
         append: Arc::clone(&append),
+        recordings,
         mint: mint.clone(),
         sessions: Arc::clone(&sessions),
         metrics: gate_metrics.clone(),

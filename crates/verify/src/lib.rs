@@ -2,14 +2,15 @@
 //! Needs nothing of a running server; depends on `tlog` and `model` alone.
 //!
 //! Start reading at [`folder`]: how a log lies on disk, read without trust. [`log`] checks all
-//! of it, [`session`] what may not be missing, [`proof`] one event by itself, [`report`] says
-//! what was found.
+//! of it, [`session`] what may not be missing, [`proof`] one event by itself, [`recording`] what
+//! was typed and shown, [`report`] says what was found.
 #![forbid(unsafe_code)]
 
 pub mod folder;
 mod fuzz;
 pub mod log;
 pub mod proof;
+pub mod recording;
 pub mod report;
 pub mod session;
 mod signed;

@@ -1,0 +1,12 @@
+//! Recordings of sessions: one file each in `<data>/recordings`, in the format that
+//! `loggia_verify::recording` defines.
+//!
+//! Start reading at [`RecordingFolder`]: it begins recordings. [`tape`](self) writes one,
+//! [`lines`] seals and opens what was typed.
+#![forbid(unsafe_code)]
+
+mod folder;
+pub mod lines;
+mod tape;
+
+pub use folder::{FolderError, RecordingFolder, silent_key};
