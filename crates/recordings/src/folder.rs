@@ -136,3 +136,54 @@ fn create(path: &Path, bytes: &[u8]) -> Result<(), FolderError> {
     let folder = path.parent().unwrap_or(Path::new("."));
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(io("sync", folder))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use loggia_model::mint::{Clock, Entropy};
+
+    struct Fixed(u8);
+
+    impl Clock for Fixed {
+        fn now_us(&self) -> i64 {
+            0
+        }
+    }
+
+    impl Entropy for Fixed {
+        fn fill(&self, buffer: &mut [u8]) {
+            buffer.fill(self.0);
+        }
+    }
+
+    fn mint(byte: u8) -> Mint {
+        Mint::new(Arc::new(Fixed(byte)), Arc::new(Fixed(byte)))
+    }
+
+    fn mode(path: &Path) -> u32 {
+        path.metadata().unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn the_silent_key_is_made_once_for_its_owner_and_kept() {
+        let data = tempfile::tempdir().unwrap();
+        let keys = data.path().join("keys");
+        std::fs::create_dir(&keys).unwrap();
+        // What a crash left of an earlier try is no obstacle.
+        std::fs::write(keys.join("silent.key.new"), "half").unwrap();
+        RecordingFolder::open(data.path(), &keys, &mint(7)).unwrap();
+        RecordingFolder::open(data.path(), &keys, &mint(8)).unwrap();
+        let path = keys.join("silent.key");
+        assert_eq!(std::fs::read(&path).unwrap(), [7; 32], "the first one stays");
+        assert_eq!((mode(&path), mode(&data.path().join("recordings"))), (0o600, 0o700));
+        assert_eq!(std::fs::read_dir(&keys).unwrap().count(), 1);
+
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let refused = RecordingFolder::open(data.path(), &keys, &mint(8)).err().unwrap();
+        assert!(refused.to_string().contains("chmod 600"), "{refused}");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        std::fs::write(&path, [7; 33]).unwrap();
+        let refused = RecordingFolder::open(data.path(), &keys, &mint(8)).err().unwrap();
+        assert!(refused.to_string().contains("32 bytes"), "{refused}");
+    }
+}

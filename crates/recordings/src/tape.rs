@@ -44,6 +44,9 @@ struct Disk {
     name: String,
     file: File,
     state: Mutex<State>,
+    /// What the next writes shall do instead: fewer bytes, or an error.
+    #[cfg(test)]
+    faults: Mutex<std::collections::VecDeque<Result<usize, Errno>>>,
 }
 
 #[derive(Default)]
@@ -81,7 +84,14 @@ impl FileTape {
         }
         let leaves = Leaves::new(salt);
         let mut tape = Self {
-            disk: Arc::new(Disk { dir, name, file, state: Mutex::default() }),
+            disk: Arc::new(Disk {
+                dir,
+                name,
+                file,
+                state: Mutex::default(),
+                #[cfg(test)]
+                faults: Mutex::default(),
+            }),
             range: CompactRange::new(),
             bytes: header.len() as u64,
             root: Cell::new(None),
@@ -203,7 +213,7 @@ impl Disk {
                 IoSlice::new(head.get(done..).unwrap_or_default()),
                 IoSlice::new(bytes.get(done.saturating_sub(head.len())..).unwrap_or_default()),
             ];
-            match rustix::io::pwritev(&self.file, &rest, at + done as u64) {
+            match self.pwritev(&rest, at + done as u64) {
                 // The system says what is wrong with the next try.
                 Ok(0) => return Err(Errno::NOSPC),
                 Ok(more) => done += more,
@@ -212,6 +222,21 @@ impl Disk {
             }
         }
         Ok(())
+    }
+
+    #[cfg(test)]
+    fn pwritev(&self, parts: &[IoSlice<'_>], at: u64) -> Result<usize, Errno> {
+        let Some(fault) = self.faults.lock().pop_front() else {
+            return rustix::io::pwritev(&self.file, parts, at);
+        };
+        let fewer = fault?;
+        let bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
+        rustix::io::pwrite(&self.file, &bytes[..fewer], at)
+    }
+
+    #[cfg(not(test))]
+    fn pwritev(&self, parts: &[IoSlice<'_>], at: u64) -> Result<usize, Errno> {
+        rustix::io::pwritev(&self.file, parts, at)
     }
 
     /// Makes the frames written so far durable, and the file's name with the first of them.
@@ -278,3 +303,6 @@ fn failed(error: std::io::Error) -> TapeError {
 fn broken(why: &dyn std::fmt::Display) -> TapeError {
     TapeError::Broken(why.to_string())
 }
+
+#[cfg(test)]
+mod tests;
