@@ -14,7 +14,7 @@ use bytes::Bytes;
 use loggia_gate::*;
 use loggia_model::catalogue::Kind;
 use loggia_model::decision::{Action, Ask, Decision, Effect, Obligations};
-use loggia_model::id::{ActorId, PersonId, ResourceId};
+use loggia_model::id::{ActorId, PersonId, ResourceId, SessionId};
 use loggia_model::port::*;
 use loggia_model::resource::{Account, Depth, Resource, UpstreamTls};
 use loggia_model::*;
@@ -121,6 +121,13 @@ impl Identify for World {
     }
 }
 
+/// Nothing here is recorded in frames.
+impl Recordings for World {
+    fn begin(&self, _: SessionId, _: &[u8; 32], _: i64) -> Result<Box<dyn Tape>, TapeError> {
+        Err(TapeError::Broken("no recordings here".into()))
+    }
+}
+
 impl Decide for World {
     fn decide(&self, ask: &Ask<'_>) -> Decision {
         let deny = match ask.action {
@@ -157,7 +164,8 @@ impl Resolve for World {
                 port: self.target.port(),
                 tls: UpstreamTls::Off,
                 ca_file: None,
-                accounts: vec![Account { name: "app".into(), password: None }],
+                host_keys: Vec::new(),
+                accounts: vec![Account::named("app")],
                 database: None,
                 depth: Depth::Kernel,
                 labels: Vec::new(),
@@ -174,11 +182,12 @@ impl Resolve for World {
 struct Line(Bytes, FrameClass);
 
 impl WireFrame for Line {
+    type Wire = Bytes;
     fn class(&self) -> FrameClass {
         self.1
     }
 
-    fn into_bytes(self) -> Bytes {
+    fn into_wire(self) -> Bytes {
         self.0
     }
 }
@@ -336,6 +345,7 @@ async fn run() -> Running {
         decide: Arc::clone(&world) as _,
         resolve: Arc::clone(&world) as _,
         append: Arc::clone(&world) as _,
+        recordings: Arc::clone(&world) as _,
         mint,
         sessions: Arc::default(),
         metrics: GateMetrics::default(),
