@@ -57,6 +57,11 @@ pub(crate) fn own_name() -> String {
     if name.is_empty() { "visitor".to_owned() } else { name }
 }
 
+/// Whether an SSH agent is there.
+pub(crate) fn has_ssh_agent() -> bool {
+    variable("SSH_AUTH_SOCK").is_some()
+}
+
 /// The password that `psql` itself would take.
 pub(crate) fn pgpassword() -> Option<String> {
     variable("PGPASSWORD")

@@ -3,11 +3,13 @@
 //!
 //! Start reading at [`cli`]: the commands. Each group of commands is a file in `commands`.
 
+mod agent;
 mod ask;
 mod cli;
 mod commands;
 mod environment;
 mod fail;
+mod new_key;
 mod out;
 mod profile;
 mod text;

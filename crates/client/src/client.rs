@@ -9,14 +9,14 @@ use loggia_api::audit::{
     SessionEnding, SessionPage, SessionQuery, TailQuery, Timeline, TimelineQuery,
 };
 use loggia_api::control::{
-    APPLY, AddLock, AddPerson, AddService, Applied, Apply, Declaration, Disable, Disabled, LOCK,
-    LOCKS, Lock, Locks, PEOPLE, PERSON_DISABLE, PLAN, Page, People, PersonAdded, Plan, RESOURCES,
-    Resources, SERVICE_DISABLE, SERVICES, Service, Services,
+    APPLY, AddKey, AddLock, AddPerson, AddService, Applied, Apply, Declaration, Disable, Disabled,
+    KEY, KEYS, Key, Keys, LOCK, LOCKS, Lock, Locks, PEOPLE, PERSON_DISABLE, PLAN, Page, People,
+    PersonAdded, Plan, RESOURCES, Resources, SERVICE_DISABLE, SERVICES, Service, Services,
 };
 use loggia_api::identity::{
     Challenge, ENROL_BEGIN, ENROL_FINISH, EnrolBegin, EnrolBegun, EnrolFinish, LOGIN, LOGOUT,
-    LoggedOut, Login, SERVICE_CERTIFY, SERVICE_CHALLENGE, ServiceCertify, ServiceChallenge,
-    SignedIn, WHOAMI, WhoAmI,
+    LoggedOut, Login, SERVICE_CERTIFY, SERVICE_CHALLENGE, SSH_TRUST, ServiceCertify,
+    ServiceChallenge, SignedIn, SshTrust, WHOAMI, WhoAmI,
 };
 use loggia_model::Secret;
 use reqwest::{Method, RequestBuilder, Response, Url};
@@ -159,6 +159,11 @@ impl Client {
         self.get(WHOAMI, &[], &()).await
     }
 
+    /// The public keys of the server's SSH authorities.
+    pub async fn ssh_trust(&self) -> Result<SshTrust, ClientError> {
+        self.get(SSH_TRUST, &[], &()).await
+    }
+
     /// Gives the caller's credentials back.
     pub async fn logout(&self) -> Result<LoggedOut, ClientError> {
         self.post(LOGOUT, &[], &serde_json::json!({})).await
@@ -196,6 +201,21 @@ impl Client {
         why: &Disable,
     ) -> Result<Disabled, ClientError> {
         self.post(SERVICE_DISABLE, &[name], why).await
+    }
+
+    /// One page of registered SSH keys.
+    pub async fn keys(&self, page: &Page) -> Result<Keys, ClientError> {
+        self.get(KEYS, &[], page).await
+    }
+
+    /// Registers an SSH key.
+    pub async fn add_key(&self, key: &AddKey) -> Result<Key, ClientError> {
+        self.post(KEYS, &[], key).await
+    }
+
+    /// Takes a registered SSH key away.
+    pub async fn remove_key(&self, fingerprint: &str) -> Result<Key, ClientError> {
+        self.send(self.request(Method::DELETE, KEY, &[fingerprint])?).await
     }
 
     /// One page of resources.

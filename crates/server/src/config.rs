@@ -44,6 +44,8 @@ pub struct Listen {
     pub api: SocketAddr,
     /// PostgreSQL.
     pub postgres: SocketAddr,
+    /// SSH.
+    pub ssh: SocketAddr,
     /// Metrics; plain HTTP, no secrets.
     pub metrics: SocketAddr,
 }
@@ -53,6 +55,7 @@ impl Default for Listen {
         Self {
             api: SocketAddr::from(([127, 0, 0, 1], 7443)),
             postgres: SocketAddr::from(([127, 0, 0, 1], 7432)),
+            ssh: SocketAddr::from(([127, 0, 0, 1], 7022)),
             metrics: SocketAddr::from(([127, 0, 0, 1], 7464)),
         }
     }

@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::explain;
 use crate::init::write_new;
 use loggia_control::{Declaration, DeclaredFile, ENROLMENT_US, NewPerson};
+use loggia_identity::Wanted;
 use loggia_ledger::LogName;
 use loggia_model::port::{Directory, Follow};
 use loggia_model::resource::is_name;
@@ -148,6 +149,7 @@ async fn token_for(gateway: &Gateway, person: &str) -> anyhow::Result<Secret> {
     let record = control.identity(loggia_model::id::ActorId::Person(id)).await?;
     let record = record.ok_or_else(missing)?;
     let minter = gateway.sign_in().minter();
-    let issued = minter.issue(&record, Authn::Local, None, None, true, Vec::new()).await?;
+    let wanted = Wanted { token: true, ..Wanted::default() };
+    let issued = minter.issue(&record, Authn::Local, None, &wanted, Vec::new()).await?;
     issued.token.ok_or_else(|| anyhow::anyhow!("no token was issued"))
 }
