@@ -22,6 +22,8 @@ pub struct Opening {
     pub application: Option<String>,
     /// Start-up parameters as sent: pairs of name and value.
     pub options: Option<Value>,
+    /// Where the client really is, where it came through another session of this gateway.
+    pub source: Option<Source>,
 }
 
 /// What came of reading the opening.

@@ -103,6 +103,9 @@ impl Spine {
             Err(failure) => return self.stranger(protocol.name(), peer, &failure),
         };
 
+        let source = opening.source.unwrap_or(source);
+        let peer = source.peer;
+
         // identify: the credential becomes exactly one actor.
         let identified = self.identify(&opening, source).await;
         let actor = match identified {
@@ -343,6 +346,7 @@ impl Spine {
         if let Some(recording) = recording {
             draft = draft
                 .set("/detail/recording_frames", recording.state.frames)
+                .set("/detail/recording_bytes", recording.state.bytes)
                 .set("/detail/recording_root", hex::encode(recording.state.root));
             if let Some((bytes, hash)) = recording.beyond {
                 draft = draft

@@ -18,7 +18,7 @@ use loggia_model::event::{Role, SessionSlot};
 use loggia_model::id::{EventId, SessionId};
 use loggia_model::port::{Append, AppendError, Appended, Decide, Recordings, TapeError};
 use loggia_model::resource::Depth;
-use loggia_model::{Draft, EventDraft, Mint};
+use loggia_model::{Draft, EventDraft, Mint, Source};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -122,6 +122,11 @@ impl Watch {
     /// Who acts, to what: what it took to get here.
     pub fn permit(&self) -> &Permit {
         self.parts.dial.permit()
+    }
+
+    /// Where the client is.
+    pub fn source(&self) -> Source {
+        Source { peer: self.parts.live.peer }
     }
 
     /// A signal of its own, for a part of the session that waits elsewhere.

@@ -225,6 +225,7 @@ impl Protocol for Lines {
             database: None,
             application: None,
             options: None,
+            source: None,
         };
         Ok(Opened::Session { opening: Box::new(opening), client })
     }

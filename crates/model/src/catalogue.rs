@@ -226,6 +226,7 @@ catalogue! {
          plain("/detail/bytes_in", "bytes from the client to the target"),
          plain("/detail/bytes_out", "bytes from the target to the client"),
          plain("/detail/recording_frames", "frames of the session's recording, where it has one"),
+         plain("/detail/recording_bytes", "length of the recording's file, bytes"),
          plain("/detail/recording_root", "root of the session's recording (hex)"),
          plain("/detail/recording_beyond_bytes", "bytes that came after the recording's limit and are not kept"),
          plain("/detail/recording_beyond_sha256", "SHA-256 of these bytes (hex)"),
@@ -300,7 +301,7 @@ catalogue! {
         [plain("/detail/name", "name of the subsystem, such as sftp")],
         [("/detail/name", "\"sftp\"")];
     SshForward = "ssh.forward", "A connection through the target is about to be opened, or a port on it listened on.", [Execute],
-        [plain("/detail/direction", "local: from the client to behind the target; remote: from the target back; agent or x11: to the client's agent or display"),
+        [plain("/detail/direction", "local: from the client to behind the target; remote: from the target back; agent or x11: to the client's agent or display; jump: to another session of this gateway"),
          sealed("/detail/host", "host as the client named it"),
          plain("/detail/port", "port"),
          sealed("/detail/origin", "where the client says that the connection comes from")],

@@ -12,6 +12,7 @@ mod health;
 pub mod init;
 mod live;
 mod openapi;
+mod recordings;
 pub mod system;
 mod tls;
 pub mod trial;
@@ -29,6 +30,17 @@ fn explain(error: loggia_ledger::LedgerError) -> anyhow::Error {
     match error.hint() {
         Some(hint) => anyhow::Error::new(Hinted { message: error.to_string(), hint }),
         None => error.into(),
+    }
+}
+
+fn explain_public(error: loggia_model::PublicError) -> anyhow::Error {
+    let message = match &error.cause {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    };
+    match error.hint {
+        Some(hint) => anyhow::Error::new(Hinted { message, hint }),
+        None => anyhow::anyhow!(message),
     }
 }
 
