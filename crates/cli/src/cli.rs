@@ -1,8 +1,9 @@
 //! The commands and what they take. What each of them does is in `commands`.
 
 use crate::commands::{
-    Apply, Check, Completion, Doctor, Enrol, Init, Ledger, Lock, Login, Logout, Person, PgConfig,
-    Plan, Prove, Resource, Search, Service, Session, Tail, Try, Up, Verify, Whoami,
+    Apply, Check, Completion, Doctor, Enrol, Init, Key, Ledger, Lock, Login, Logout, Person,
+    PgConfig, Plan, Prove, Resource, Search, Service, Session, SshCa, SshConfig, Tail, Try, Up,
+    Verify, Whoami,
 };
 use crate::fail::EXIT_CODES;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -20,7 +21,8 @@ const EXAMPLES: &str = "Examples:
   loggia search 'actor:alice \"drop table\" since:1h'
   loggia tail -f decision:deny                   follow what is denied
   loggia session show se_01h455vb4pex5vsknk084sn02q
-  loggia pg-config                               then: psql service=NAME";
+  loggia pg-config                               then: psql service=NAME
+  loggia ssh-config                              then: ssh NAME";
 
 /// Everyone comes in as themselves, and what they do is recorded before it happens.
 #[derive(Debug, Parser)]
@@ -91,6 +93,10 @@ pub(crate) enum Command {
     Whoami(Whoami),
     /// Write what plain psql needs: service file, certificate, key
     PgConfig(PgConfig),
+    /// Write what plain ssh needs: an entry for each host, key, certificate, known hosts
+    SshConfig(SshConfig),
+    /// Print what targets and clients are told to trust over SSH
+    SshCa(SshCa),
     /// Find what was recorded
     Search(Search),
     /// Show the latest events, and follow
@@ -107,6 +113,9 @@ pub(crate) enum Command {
     /// Add, list and disable service accounts
     #[command(subcommand)]
     Service(Service),
+    /// Register, list and remove SSH keys of people and service accounts
+    #[command(subcommand)]
+    Key(Key),
     /// List what can be reached
     #[command(subcommand)]
     Resource(Resource),

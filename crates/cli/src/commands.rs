@@ -5,6 +5,7 @@ mod completion;
 mod declare;
 mod enrol;
 mod events;
+mod key;
 mod lock;
 mod login;
 mod operate;
@@ -15,6 +16,8 @@ mod resource;
 mod session;
 mod shown;
 mod shown_live;
+mod ssh_ca;
+mod ssh_config;
 mod trial;
 
 pub(crate) use access::{Logout, Whoami};
@@ -22,6 +25,7 @@ pub(crate) use completion::Completion;
 pub(crate) use declare::{Apply, Plan};
 pub(crate) use enrol::Enrol;
 pub(crate) use events::{Search, Tail};
+pub(crate) use key::Key;
 pub(crate) use lock::Lock;
 pub(crate) use login::Login;
 pub(crate) use operate::{Check, Doctor, Init, Ledger, Up};
@@ -30,6 +34,8 @@ pub(crate) use pg_config::PgConfig;
 pub(crate) use proof::{Prove, Verify};
 pub(crate) use resource::Resource;
 pub(crate) use session::Session;
+pub(crate) use ssh_ca::SshCa;
+pub(crate) use ssh_config::SshConfig;
 pub(crate) use trial::Try;
 
 use crate::ask::Ask;
@@ -84,6 +90,9 @@ pub(crate) async fn run(command: Command, context: &Context) -> Done {
         Command::Logout(args) => args.run(context).await,
         Command::Whoami(args) => args.run(context).await,
         Command::PgConfig(args) => args.run(context).await,
+        Command::SshConfig(args) => args.run(context).await,
+        Command::SshCa(args) => args.run(context).await,
+        Command::Key(args) => args.run(context).await,
         Command::Search(args) => args.run(context).await,
         Command::Tail(args) => args.run(context).await,
         Command::Session(args) => args.run(context).await,
