@@ -29,6 +29,6 @@ pub use disk::{Disk, Hook, Touch, is_full};
 pub use epoch::{LogName, init, new_epoch};
 pub use error::LedgerError;
 pub use layout::Layout;
-pub use ledger::{Ledger, LedgerOptions, Opening};
+pub use ledger::{LastWords, Ledger, LedgerOptions, Opening};
 pub use metrics::LedgerMetrics;
 pub use shared::Fatal;

@@ -47,6 +47,21 @@ fn io(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> FolderE
     move |source| FolderError::Io { what, path: path.to_owned(), source }
 }
 
+/// The folder of recordings under a data folder.
+pub(crate) fn folder_of(data: &Path) -> PathBuf {
+    data.join("recordings")
+}
+
+/// Name of a session's recording.
+pub(crate) fn recording_name(session: SessionId) -> String {
+    format!("{session}.rec")
+}
+
+/// Name of the file with the leaf hashes of a session's recording.
+pub(crate) fn leaves_name(session: SessionId) -> String {
+    format!("{session}.leaves")
+}
+
 /// The folder of recordings.
 pub struct RecordingFolder {
     dir: Arc<Path>,
@@ -59,7 +74,7 @@ impl RecordingFolder {
     /// # Errors
     /// [`FolderError`].
     pub fn open(data: &Path, keys: &Path, mint: &Mint) -> Result<Self, FolderError> {
-        let dir = data.join("recordings");
+        let dir = folder_of(data);
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
         made.map_err(io("make the folder", &dir))?;
         let path = keys.join(SILENT_KEY);
@@ -76,7 +91,7 @@ impl RecordingFolder {
 
     /// The file of a session's recording, whether it has one or not.
     pub fn path(&self, session: SessionId) -> PathBuf {
-        self.dir.join(format!("{session}.rec"))
+        self.dir.join(recording_name(session))
     }
 }
 

@@ -5,6 +5,7 @@
 //! machine, everything up to the last call of a syncer that returned, which is what the ledger
 //! claims.
 
+use crate::folder::{leaves_name, recording_name};
 use crate::lines::{Line, SessionKey};
 use loggia_model::id::SessionId;
 use loggia_model::port::{Tape, TapeError, TapeState};
@@ -41,7 +42,7 @@ pub(crate) struct FileTape {
 /// What the tape and its syncers share.
 struct Disk {
     dir: Arc<Path>,
-    name: String,
+    session: SessionId,
     file: File,
     state: Mutex<State>,
     /// What the next writes shall do instead: fewer bytes, or an error.
@@ -71,8 +72,7 @@ impl FileTape {
         key: SessionKey,
         started_us: i64,
     ) -> Result<Self, TapeError> {
-        let name = session.to_string();
-        let path = dir.join(format!("{name}.rec"));
+        let path = dir.join(recording_name(session));
         let mut options = OpenOptions::new();
         let file = options.write(true).create_new(true).mode(0o600).open(&path);
         let file = file.map_err(failed)?;
@@ -86,7 +86,7 @@ impl FileTape {
         let mut tape = Self {
             disk: Arc::new(Disk {
                 dir,
-                name,
+                session,
                 file,
                 state: Mutex::default(),
                 #[cfg(test)]
@@ -270,15 +270,15 @@ impl Disk {
         if state.unlisted || pending.is_empty() {
             return;
         }
-        let path = self.dir.join(format!("{}.leaves", self.name));
+        let path = self.dir.join(leaves_name(self.session));
         let mut options = OpenOptions::new();
         let options = options.append(true).create_new(!state.listed).mode(0o600);
         match options.open(path).and_then(|mut file| file.write_all(&pending)) {
             Ok(()) => state.listed = true,
             Err(error) => {
                 state.unlisted = true;
-                let recording = self.name.as_str();
-                tracing::warn!(%error, recording, "its leaf hashes could not be listed");
+                let session = self.session;
+                tracing::warn!(%error, %session, "leaf hashes could not be listed");
             }
         }
         // The room is used again.

@@ -13,7 +13,9 @@
 //! HMAC-SHA-256(salt, all bytes of the header or frame). The salt stands sealed in the ledger's
 //! `recording.begun`: once it is erased there, the roots say nothing of what was recorded.
 //!
-//! - [`check`]: holds a recording to what the ledger claims of it.
+//! - [`ledgered`]: what the ledger claims of a recording.
+//! - [`check`]: holds a recording to that, frame by frame.
+//! - [`reader`]: reads one from its bytes and checks it on the way.
 
 use hmac::{Hmac, KeyInit, Mac};
 use loggia_model::id::{EventId, SessionId};
@@ -21,6 +23,7 @@ use loggia_tlog::Hash;
 use sha2::Sha256;
 
 pub mod check;
+pub mod ledgered;
 pub mod reader;
 
 #[cfg(test)]
