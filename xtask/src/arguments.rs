@@ -18,8 +18,8 @@ usage: cargo xtask COMMAND
   demo [--once]
              a scripted morning on a real PostgreSQL, then a gateway to try by hand
              --once         end by itself after the morning
-  bench postgres|ledger [--quick] [--json]
-             measure side by side with direct connections and pgbouncer
+  bench postgres|ssh|ledger [--quick] [--json]
+             measure side by side with direct connections, OpenSSH and pgbouncer
   torture [--rounds N]
              kill the gateway, fill its disk, and count what is missing
   help       this text";

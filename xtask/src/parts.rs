@@ -71,7 +71,8 @@ pub(crate) const FOR_TESTS: &[Part] = &[
 /// What `demo` and `torture` need.
 pub(crate) const FOR_DEMONSTRATION: &[Part] = &[Part::Server, Part::Client];
 /// What `bench` needs.
-pub(crate) const FOR_MEASURING: &[Part] = &[Part::Server, Part::Client, Part::Pgbouncer];
+pub(crate) const FOR_MEASURING: &[Part] =
+    &[Part::Server, Part::Client, Part::Pgbouncer, Part::SshClient];
 
 /// Runs as root, with package names as arguments.
 ///

@@ -1,4 +1,4 @@
-//! A real gateway in front of a real PostgreSQL: made, enrolled, started, killed and read back.
+//! A real gateway in front of real servers: made, enrolled, started, killed and read back.
 //!
 //! Everything goes through the one binary, as a person would do it: `init`, `up --apply`,
 //! `enrol`, `verify`. What was recorded is read from the log folder itself, not asked of the
@@ -20,7 +20,7 @@ use crate::folder::{Workspace, free_port};
 use crate::process::ManagedProcess;
 
 pub use clients::Verified;
-pub use options::{GatewayOptions, Target, program};
+pub use options::{GatewayOptions, SshSignIn, SshTarget, Target, program};
 pub use recorded::{RecordedEvent, RecordedStatement, statements as statements_of};
 
 /// How long a gateway may take from its start until it is ready.
@@ -41,13 +41,20 @@ pub struct Ports {
     pub api: u16,
     /// PostgreSQL.
     pub postgres: u16,
+    /// SSH.
+    pub ssh: u16,
     /// Metrics, `/healthz`, `/readyz`.
     pub metrics: u16,
 }
 
 impl Ports {
     fn free() -> Result<Self> {
-        Ok(Self { api: free_port()?, postgres: free_port()?, metrics: free_port()? })
+        Ok(Self {
+            api: free_port()?,
+            postgres: free_port()?,
+            ssh: free_port()?,
+            metrics: free_port()?,
+        })
     }
 }
 
@@ -214,15 +221,14 @@ impl GatewayUnderTest {
     /// The file that `init` wrote has the well-known ports; tests use free ones.
     fn configure(&self) -> Result<()> {
         let at = |port: u16| format!("\"127.0.0.1:{port}\"");
-        let mut sections = vec![(
-            "listen".to_string(),
-            format!(
-                "api = {}\npostgres = {}\nmetrics = {}",
-                at(self.ports.api),
-                at(self.ports.postgres),
-                at(self.ports.metrics)
-            ),
-        )];
+        let listen = format!(
+            "api = {}\npostgres = {}\nssh = {}\nmetrics = {}",
+            at(self.ports.api),
+            at(self.ports.postgres),
+            at(self.ports.ssh),
+            at(self.ports.metrics)
+        );
+        let mut sections = vec![("listen".to_string(), listen)];
         for (section, line) in &self.options.settings {
             match sections.iter_mut().find(|(known, _)| known == section) {
                 Some((_, lines)) => *lines = format!("{lines}\n{line}"),

@@ -22,7 +22,7 @@ pub mod torture;
 pub use certificates::{Authority, Issued};
 pub use deadline::{Deadline, wait_until};
 pub use folder::{Workspace, free_port};
-pub use gateway::{GatewayOptions, GatewayUnderTest, Target, Verified};
+pub use gateway::{GatewayOptions, GatewayUnderTest, SshSignIn, SshTarget, Target, Verified};
 pub use openssh::{OpenSsh, Sshd, SshdOptions};
 pub use pgbouncer::{Pgbouncer, PgbouncerOptions};
 pub use postgres::{LoggedStatement, Postgres, PostgresOptions, StatementKind};

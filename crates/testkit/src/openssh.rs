@@ -191,6 +191,11 @@ impl Sshd {
         Ok(())
     }
 
+    /// Whether anybody is logged in, or anything of a session still runs.
+    pub fn busy(&self) -> bool {
+        self.pid().is_some_and(|pid| !descendants(pid).is_empty()) || !self.commands().is_empty()
+    }
+
     /// Cuts all sessions; the server goes on.
     pub fn cut_sessions(&self) {
         let sessions = self.pid().map(descendants).unwrap_or_default();

@@ -7,6 +7,7 @@ use std::process::{Command, Output, Stdio};
 use anyhow::{Context as _, Result, bail};
 
 use super::GatewayUnderTest;
+use crate::openssh::OpenSsh;
 
 /// The password of everybody who is enrolled here.
 const PASSWORD: &str = "correct horse battery staple";
@@ -82,6 +83,16 @@ impl GatewayUnderTest {
             ("PGSSLROOTCERT", self.ca_file(person).display().to_string()),
             ("PGCONNECT_TIMEOUT", "10".into()),
         ]
+    }
+
+    /// OpenSSH's clients as this person, with the configuration that `loggia ssh-config` writes:
+    /// every resource over SSH is a host of its name.
+    pub fn open_ssh(&self, person: &str) -> Result<OpenSsh> {
+        let config = self.home(person).join("ssh_config");
+        let path = config.display().to_string();
+        let port = self.ports.ssh.to_string();
+        self.succeed(Some(person), &["ssh-config", "--port", &port, "--out", &path])?;
+        Ok(OpenSsh::new(config))
     }
 
     /// A command of the binary, with a person's sign-in or nobody's.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::openssh::Sshd;
 use crate::postgres::Postgres;
 
 /// Everybody may use every resource: what most tests want.
@@ -11,7 +12,10 @@ const ALLOW_EVERYTHING: &str = r#"
 @id("everybody.everything")
 permit (
   principal,
-  action in [Loggia::Action::"connect", Loggia::Action::"sql.execute"],
+  action in [
+    Loggia::Action::"connect", Loggia::Action::"sql.execute", Loggia::Action::"ssh.shell",
+    Loggia::Action::"ssh.exec", Loggia::Action::"ssh.sftp"
+  ],
   resource is Loggia::Resource
 );
 "#;
@@ -66,10 +70,7 @@ impl Target {
         if let Some(ca_file) = &self.ca_file {
             text.push_str(&format!("ca_file = {:?}\n", ca_file.display().to_string()));
         }
-        if !self.labels.is_empty() {
-            let labels = self.labels.iter().map(|(key, value)| format!("{key} = {value:?}"));
-            text.push_str(&format!("labels = {{ {} }}\n", labels.collect::<Vec<_>>().join(", ")));
-        }
+        text.push_str(&labels_line(&self.labels));
         for (place, (account, password)) in self.accounts.iter().enumerate() {
             let file = folder.join(format!("password-{name}-{place}"));
             std::fs::write(&file, password).context("writing a target's password")?;
@@ -83,6 +84,74 @@ impl Target {
     }
 }
 
+/// How the gateway signs in on a target over SSH.
+#[derive(Debug, Clone)]
+pub enum SshSignIn {
+    /// With a private key in this file.
+    Key(PathBuf),
+    /// With a certificate that it mints for each session.
+    Certificate,
+}
+
+/// A resource over SSH to be declared.
+#[derive(Debug, Clone)]
+pub struct SshTarget {
+    /// Its name in Loggia.
+    pub name: String,
+    /// `disk` or `kernel`.
+    pub depth: String,
+    /// `HOST:PORT`.
+    pub address: String,
+    /// The host keys, as `TYPE KEY`, or their authorities, with `@cert-authority` before.
+    pub host_keys: Vec<String>,
+    /// Accounts on the target, the default one first.
+    pub accounts: Vec<(String, SshSignIn)>,
+    /// Labels: key and value.
+    pub labels: Vec<(String, String)>,
+}
+
+impl SshTarget {
+    /// A resource over a server of the kit: its account, by key, its host key pinned.
+    pub fn over(server: &Sshd, name: &str, depth: &str) -> Self {
+        Self {
+            name: name.into(),
+            depth: depth.into(),
+            address: server.address(),
+            host_keys: vec![server.host_key().into()],
+            accounts: vec![(server.account.clone(), SshSignIn::Key(server.key.path.clone()))],
+            labels: Vec::new(),
+        }
+    }
+
+    /// A resource in TOML.
+    fn declared(&self) -> String {
+        let Self { name, depth, address, host_keys, .. } = self;
+        let mut text = format!(
+            "[[resource]]\nname = {name:?}\nprotocol = \"ssh\"\naddress = {address:?}\n\
+             depth = {depth:?}\nhost_keys = {host_keys:?}\n{}",
+            labels_line(&self.labels)
+        );
+        for (account, sign_in) in &self.accounts {
+            let sign_in = match sign_in {
+                SshSignIn::Key(path) => format!("key = \"file:{}\"", path.display()),
+                SshSignIn::Certificate => "certificate = true".into(),
+            };
+            text.push_str(&format!("[[resource.account]]\nname = {account:?}\n{sign_in}\n"));
+        }
+        text.push('\n');
+        text
+    }
+}
+
+/// Labels in TOML; nothing where there are none.
+fn labels_line(labels: &[(String, String)]) -> String {
+    if labels.is_empty() {
+        return String::new();
+    }
+    let labels = labels.iter().map(|(key, value)| format!("{key} = {value:?}"));
+    format!("labels = {{ {} }}\n", labels.collect::<Vec<_>>().join(", "))
+}
+
 /// How a gateway is set up.
 #[derive(Debug, Clone)]
 pub struct GatewayOptions {
@@ -90,8 +159,10 @@ pub struct GatewayOptions {
     pub program: PathBuf,
     /// People to declare and enrol; the first one administers Loggia.
     pub people: Vec<String>,
-    /// Resources to declare.
+    /// Databases to declare.
     pub targets: Vec<Target>,
+    /// Hosts to declare.
+    pub ssh_targets: Vec<SshTarget>,
     /// Policies; without any, everybody may use every resource.
     pub policies: Option<String>,
     /// Further TOML declarations: groups, service accounts.
@@ -106,13 +177,23 @@ impl GatewayOptions {
     /// One administrator, `alice`, and `bob`; everybody may use both resources over the server,
     /// `disk` and `kernel`, which are called after their depth.
     pub fn over(server: &Postgres, program: impl Into<PathBuf>) -> Self {
+        let targets = ["disk", "kernel"].map(|depth| Target::over(server, depth, depth));
+        Self { targets: targets.into(), ..Self::alone(program) }
+    }
+
+    /// The same two people; everybody may use both resources over the host, `disk` and `kernel`.
+    pub fn over_ssh(server: &Sshd, program: impl Into<PathBuf>) -> Self {
+        let ssh_targets = ["disk", "kernel"].map(|depth| SshTarget::over(server, depth, depth));
+        Self { ssh_targets: ssh_targets.into(), ..Self::alone(program) }
+    }
+
+    /// The same two people, and nothing to connect to.
+    pub fn alone(program: impl Into<PathBuf>) -> Self {
         Self {
             program: program.into(),
             people: vec!["alice".into(), "bob".into()],
-            targets: vec![
-                Target::over(server, "disk", "disk"),
-                Target::over(server, "kernel", "kernel"),
-            ],
+            targets: Vec::new(),
+            ssh_targets: Vec::new(),
             policies: None,
             declarations: String::new(),
             settings: Vec::new(),
@@ -136,6 +217,7 @@ impl GatewayOptions {
         for target in &self.targets {
             text.push_str(&target.declared(folder)?);
         }
+        text.extend(self.ssh_targets.iter().map(SshTarget::declared));
         text.push_str(&self.declarations);
         std::fs::write(folder.join("declared.toml"), text).context("declaring")?;
         let policies = self.policies.as_deref().unwrap_or(ALLOW_EVERYTHING);
