@@ -253,8 +253,8 @@ fn take(
     items: &mut Vec<Record>,
     end: &mut Option<Committed>,
 ) -> ControlFlow<()> {
-    // A result is shown with its action.
-    if record.session == Some(id) && record.kind != Some(Kind::SqlResult) {
+    // A result is shown with its action, how a recording grew with the session.
+    if record.session == Some(id) && !record.beside {
         items.push(record.clone());
     }
     if record.session == Some(id) && record.kind == Some(Kind::SessionEnd) {
@@ -325,6 +325,8 @@ fn summary(entry: &SessionEntry, live: Option<&LiveSession>) -> SessionSummary {
         summary.actions = count("/detail/actions");
         summary.bytes_in = count("/detail/bytes_in");
         summary.bytes_out = count("/detail/bytes_out");
+        summary.recording_frames = count("/detail/recording_frames");
+        summary.recording_bytes = count("/detail/recording_bytes");
         summary.end_reason = text(&end, "/detail/reason");
         summary.end_note = text(&end, "/detail/note");
     }
