@@ -130,6 +130,11 @@ impl SshAuthorities {
         &self.host.line
     }
 
+    /// `SHA256:…` of this gateway's host key, as clients show it.
+    pub fn host_fingerprint(&self) -> String {
+        self.host.public().fingerprint(ssh_key::HashAlg::Sha256).to_string()
+    }
+
     /// The key that signs user certificates.
     pub(crate) fn user_authority_key(&self) -> &KeyData {
         self.user.public()
