@@ -17,11 +17,13 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
 
 /// Channels of one connection at a time.
 const CHANNELS_MAX: usize = 64;
+/// Connections to the target that are dialled at a time for one session.
+const DIALLING_MAX: usize = 4;
 /// Connections to the target that are kept for the next channel.
 const IDLE_MAX: usize = 2;
 /// How long what runs may go on to its end when the client is gone.
@@ -69,11 +71,15 @@ pub(crate) struct Pool<'a> {
     watch: &'a Watch,
     parts: &'a UpstreamParts,
     idle: Mutex<Vec<Upstream>>,
+    /// Several channels that open at once must not look like a flood to the target.
+    dialling: Semaphore,
 }
 
 impl Pool<'_> {
     /// One that nobody uses, or a new one.
     pub(crate) async fn take(&self) -> Result<Upstream, PublicError> {
+        // Never closed: the permit is always had, sooner or later.
+        let _turn = self.dialling.acquire().await;
         while let Some(idle) = { self.idle.lock().pop() } {
             if idle.is_alive() {
                 return Ok(idle);
@@ -100,7 +106,12 @@ pub(crate) async fn run(
 ) -> Ended {
     client.let_in();
     let totals = Totals::default();
-    let pool = Pool { watch, parts: parts.upstream, idle: Mutex::new(vec![first]) };
+    let pool = Pool {
+        watch,
+        parts: parts.upstream,
+        idle: Mutex::new(vec![first]),
+        dialling: Semaphore::new(DIALLING_MAX),
+    };
     let front = Front { handle: client.handle.clone(), pressure: Arc::clone(&client.pressure) };
     let stop = {
         let listening = Mutex::default();

@@ -37,6 +37,9 @@ pub(crate) const REKEY_INTERVAL: Duration = Duration::from_secs(3_600);
 pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(60);
 /// Unanswered questions until a peer counts as gone.
 pub(crate) const KEEPALIVES_MAX: usize = 3;
+/// Tries to reach a target that closes the connection at once, and the wait after the first.
+const TRIES_MAX: u32 = 5;
+const RETRY_WAIT: Duration = Duration::from_millis(150);
 /// Channels that a target may open at a time on one connection.
 const OPENED_MAX: usize = 16;
 
@@ -48,7 +51,6 @@ pub(crate) fn algorithms() -> Preferred {
             kex::MLKEM768X25519_SHA256,
             kex::CURVE25519,
             kex::CURVE25519_PRE_RFC_8731,
-            kex::DH_G16_SHA512,
             kex::EXTENSION_SUPPORT_AS_CLIENT,
             kex::EXTENSION_SUPPORT_AS_SERVER,
             kex::EXTENSION_OPENSSH_STRICT_KEX_AS_CLIENT,
@@ -162,36 +164,69 @@ impl Upstream {
 /// `target_host_key`, `target_auth`.
 pub(crate) async fn dial(dial: &Dial, parts: &UpstreamParts) -> Result<Upstream, PublicError> {
     let resource = dial.permit().resource();
-    let late = || down(&resource.name).cause("it did not answer in time");
     let rule = HostKeyRule::of(resource, parts.mint.now_us().div_euclid(1_000_000))?;
+    let config = Arc::new(config(&rule));
+    let reaching = async {
+        let mut tries = 1;
+        loop {
+            match reach(dial, &rule, &config).await {
+                // An sshd that has many at its door drops some (MaxStartups); they may come again.
+                Err(Unreached::Dropped(_)) if tries < TRIES_MAX => {
+                    tokio::time::sleep(RETRY_WAIT * tries).await;
+                    tries += 1;
+                }
+                Err(Unreached::Dropped(error) | Unreached::Refused(error)) => return Err(error),
+                Ok(mut upstream) => {
+                    sign_in::sign_in(&mut upstream.handle, dial, parts).await?;
+                    return Ok(upstream);
+                }
+            }
+        }
+    };
+    match timeout(parts.dial_wait_max, reaching).await {
+        Ok(reached) => reached,
+        Err(_late) => Err(down(&resource.name).cause("it did not answer in time")),
+    }
+}
+
+/// Why a target was not reached.
+enum Unreached {
+    /// It closed the connection before it said anything of itself.
+    Dropped(PublicError),
+    /// There is no use in another try.
+    Refused(PublicError),
+}
+
+/// One try to reach a target, up to the point where it is known by its host key.
+async fn reach(
+    dial: &Dial,
+    rule: &HostKeyRule,
+    config: &Arc<client::Config>,
+) -> Result<Upstream, Unreached> {
+    let resource = dial.permit().resource();
     let pressure = Arc::new(Pressure::default());
     let channels = Registry::default();
     let (opens_in, opens) = mpsc::channel(OPENED_MAX);
     let may_open = Arc::new(AtomicBool::new(false));
     let shown = Arc::new(Mutex::new(None));
-    let config = Arc::new(config(&rule));
     let handler = TargetHandler {
-        rule,
+        rule: rule.clone(),
         shown: Arc::clone(&shown),
         channels: Arc::clone(&channels),
         pressure: Arc::clone(&pressure),
         opens: opens_in,
         may_open: Arc::clone(&may_open),
     };
-    let connecting = async {
-        let address = (resource.host.as_str(), resource.port);
-        let socket =
-            TcpStream::connect(address).await.map_err(|error| down(&resource.name).cause(error))?;
-        let _ = socket.set_nodelay(true);
-        let connected = client::connect_stream(config, socket, handler).await;
-        let mut handle = connected.map_err(|error| match shown.lock().take() {
-            Some(fingerprint) => host_key::wrong(&resource.name, fingerprint),
-            None => down(&resource.name).cause(error),
-        })?;
-        sign_in::sign_in(&mut handle, dial, parts).await?;
-        Ok::<_, PublicError>(handle)
-    };
-    let handle = timeout(parts.dial_wait_max, connecting).await.map_err(|_| late())??;
+    let address = (resource.host.as_str(), resource.port);
+    let socket = TcpStream::connect(address)
+        .await
+        .map_err(|error| Unreached::Refused(down(&resource.name).cause(error)))?;
+    let _ = socket.set_nodelay(true);
+    let connected = client::connect_stream(Arc::clone(config), socket, handler).await;
+    let handle = connected.map_err(|error| match shown.lock().take() {
+        Some(fingerprint) => Unreached::Refused(host_key::wrong(&resource.name, fingerprint)),
+        None => Unreached::Dropped(down(&resource.name).cause(error)),
+    })?;
     Ok(Upstream { handle, pressure, channels, opens, may_open })
 }
 

@@ -11,6 +11,7 @@ use russh::keys::ssh_key::{Algorithm, Certificate, EcdsaCurve, HashAlg, PublicKe
 const AUTHORITY: &str = "@cert-authority";
 
 /// The rule for one target, at one moment.
+#[derive(Clone)]
 pub(crate) struct HostKeyRule {
     host: String,
     now_s: i64,
@@ -116,7 +117,7 @@ pub(crate) fn wrong(name: &str, fingerprint: String) -> PublicError {
         format!("the host key of `{name}` is not the declared one; it may be another host"),
     )
     .detail(format!("it shows {fingerprint}"))
-    .hint("if the host was set up anew, an administrator declares its new key")
+    .hint("if the host was set up anew, an administrator declares its new key under host_keys")
 }
 
 #[cfg(test)]
