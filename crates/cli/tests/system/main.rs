@@ -18,6 +18,7 @@ mod doors;
 mod drivers;
 mod operate;
 mod refusals;
+mod ssh;
 mod tamper;
 
 use loggia_testkit::{GatewayOptions, GatewayUnderTest, Postgres, PostgresOptions};
