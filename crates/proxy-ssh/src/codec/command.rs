@@ -314,7 +314,7 @@ mod tests {
         /// A quoted path comes out as it was, whatever is in it.
         #[test]
         fn quoted_paths(path in prop::collection::vec(1..=255u8, 0..40)) {
-            let mut line = b"scp -t '".to_vec();
+            let mut line = b"scp -t -- '".to_vec();
             for byte in &path {
                 match byte {
                     b'\'' => line.extend_from_slice(b"'\\''"),

@@ -15,8 +15,10 @@
 //!   it: a shell that draws its line anew with each key, or text in front of it.
 //!
 //! A line is echoed when at least half of its characters were, and three of them, or all where
-//! there are fewer. A line that came at once with its end, pasted or typed by a program, is also
-//! echoed when one of the next lines shown ends with it. Order is kept: once a later line was
+//! there are fewer, and no four characters in a row were not. What is shown behind Enter counts
+//! only if the cursor moves behind it: a prompt may begin with the same letters as a secret. A line
+//! that came at once with its end, pasted or typed by a program, is also echoed when all of it is
+//! shown, and the cursor moves behind it, in the next 4 KiB. Order is kept: once a later line was
 //! echoed, nothing shown counts for an earlier one.
 
 mod escape;
@@ -36,6 +38,8 @@ pub const LINE_BYTES_MAX: usize = 4096;
 pub const OUTPUT_BYTES_MAX: usize = 4096;
 /// Lines that may wait for their verdict.
 pub const WAITING_LINES_MAX: usize = 64;
+/// Verdicts that may wait for output with which they are yielded.
+pub const VERDICTS_MAX: usize = 1024;
 
 /// Typed bytes that belong to one line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +52,9 @@ pub struct Piece<'a> {
     pub ends: bool,
 }
 
-/// Whether a line was echoed. Verdicts come in the order of the lines, one for each.
+/// Whether a line was echoed. Verdicts come in the order of the lines, one for each; only where
+/// more than [`VERDICTS_MAX`] lines are typed and nothing is shown, those beyond get none, and are
+/// silent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LineVerdict {
     /// The number of the line.
@@ -75,7 +81,10 @@ pub struct Echo {
     current: Option<Line>,
     /// Lines that ended and have no verdict yet.
     ended: VecDeque<Line>,
+    verdicts: Vec<LineVerdict>,
     shown: Shown,
+    /// Whether the next line feed is the echo of an Enter whose line has its verdict.
+    line_feed_taken: bool,
     full_screen: bool,
     silent_run: u32,
     /// Whether what was typed since Enter was all silent, so far; `None` without text.
@@ -90,16 +99,16 @@ impl Echo {
 
     /// Cuts typed bytes into pieces of lines. A line ends with CR, LF, or a key that breaks off
     /// what is being typed (Ctrl-C, Ctrl-D, Ctrl-Z, Ctrl-\); after [`LINE_BYTES_MAX`]; and before
-    /// the next key when something else was shown behind it but none of it: a prompt that takes
-    /// single keys, a program that uses the whole screen.
+    /// the next key when something else was shown behind it but none of it, as a prompt for
+    /// single keys does, or when a program began or ceased to use the whole screen.
     pub fn typed<'a>(&mut self, bytes: &'a [u8]) -> Vec<Piece<'a>> {
         self.calls += 1;
         self.typed.end_of_keys();
         if !bytes.is_empty()
             && let Some(line) = self.current.as_mut()
-            && line.was_left_behind(&self.shown)
+            && line.was_left_behind(self.full_screen)
         {
-            line.leave_behind(self.full_screen);
+            line.leave_behind();
             self.end();
         }
         if self.current.is_none() && !bytes.is_empty() {
@@ -122,10 +131,12 @@ impl Echo {
                 }
             }
             line.bytes += piece.len();
+            line.full_screen = self.full_screen;
             let ends = length == room || end == Some(length);
             if ends {
-                line.at_once =
-                    line.call == calls && piece.last().is_some_and(|byte| is_enter(*byte));
+                let enter = piece.last().is_some_and(|byte| is_enter(*byte));
+                line.at_once = enter && line.call == calls;
+                line.end(enter);
                 self.end();
             }
             pieces.push(Piece { line: number, bytes: piece, ends });
@@ -136,12 +147,13 @@ impl Echo {
 
     /// Looks at output of the target, as it goes by. Yields the verdicts that it brings.
     pub fn output(&mut self, bytes: &[u8]) -> Vec<LineVerdict> {
-        let mut verdicts = self.decided();
+        self.decide();
         let mut rest = bytes;
         while let Some((&byte, behind)) = rest.split_first() {
             if self.is_idle() {
                 // Nothing to look for: only what changes the screen matters.
                 self.shown.forget();
+                self.line_feed_taken = false;
                 self.skim(rest);
                 break;
             }
@@ -149,23 +161,24 @@ impl Echo {
             match self.output.take(byte) {
                 Symbol::Printable(byte) => self.shown(byte),
                 Symbol::Control(b'\n') => self.line_feed(),
+                Symbol::Control(b'\r' | 0x08) | Symbol::Move => self.stop(),
                 Symbol::Screen(full) => self.full_screen = full,
                 Symbol::Control(_) | Symbol::Nothing => {}
             }
             self.ended.iter_mut().for_each(Line::one_byte_shown);
             self.current.iter_mut().for_each(Line::one_byte_shown);
-            if self.ended.front().is_some_and(Line::is_decided) {
-                verdicts.extend(self.decided());
-            }
+            self.decide();
         }
-        verdicts
+        std::mem::take(&mut self.verdicts)
     }
 
     /// The terminal is over: the verdicts that are missing.
     pub fn finish(&mut self) -> Vec<LineVerdict> {
+        self.current.iter_mut().for_each(|line| line.end(false));
         self.end();
         self.ended.iter_mut().for_each(|line| line.decided = true);
-        self.decided()
+        self.decide();
+        std::mem::take(&mut self.verdicts)
     }
 
     /// How many lines with text were silent in a row, up to the last verdict. Lines for a program
@@ -184,18 +197,21 @@ impl Echo {
         {
             oldest.decided = true;
         }
+        self.decide();
     }
 
     /// Takes the verdicts that stand, in order.
-    fn decided(&mut self) -> Vec<LineVerdict> {
-        let mut verdicts = Vec::new();
+    fn decide(&mut self) {
         while let Some(line) = self.ended.pop_front_if(|line| line.is_decided()) {
             let (echoed, typed_bytes) = (line.was_echoed(), line.typed_bytes());
             let full_screen = line.full_screen;
-            verdicts.push(LineVerdict { line: line.number, echoed, typed_bytes, full_screen });
+            if self.verdicts.len() < VERDICTS_MAX {
+                let line = line.number;
+                self.verdicts.push(LineVerdict { line, echoed, typed_bytes, full_screen });
+            }
+            self.line_feed_taken |= line.by_enter && !line.by_line_feed;
             self.count(&line);
         }
-        verdicts
     }
 
     /// Counts silent lines in a row. What was typed up to one Enter counts once, and not where
@@ -235,6 +251,7 @@ impl Echo {
 
     /// A printable character was shown.
     fn shown(&mut self, byte: u8) {
+        self.line_feed_taken = false;
         let mut taken = None;
         let lines = self.ended.iter_mut().chain(&mut self.current);
         for (place, line) in lines.enumerate() {
@@ -245,7 +262,7 @@ impl Echo {
                 taken = Some((place, line.has_enough()));
                 break;
             }
-            line.miss();
+            line.miss(byte);
         }
         if let Some((place, true)) = taken {
             self.ended.iter_mut().take(place).for_each(|line| line.decided = true);
@@ -253,14 +270,23 @@ impl Echo {
         self.shown.push(byte);
     }
 
-    /// The output went on to the next line.
-    fn line_feed(&mut self) {
+    /// The cursor moved: what was shown before ends here.
+    fn stop(&mut self) {
         let shown = &self.shown;
         let found = self.ended.iter().position(|line| line.is_shown_at_end_of(shown));
         if let Some(place) = found {
             self.ended.iter_mut().take(place + 1).for_each(|line| line.decided = true);
             self.ended.get_mut(place).into_iter().for_each(Line::all_shown);
-        } else if let Some(line) = self.ended.iter_mut().find(|line| !line.decided) {
+        }
+        self.ended.iter_mut().for_each(Line::stop);
+        self.decide();
+    }
+
+    /// The output went on to the next line.
+    fn line_feed(&mut self) {
+        self.stop();
+        let taken = std::mem::take(&mut self.line_feed_taken);
+        if !taken && let Some(line) = self.ended.iter_mut().find(|line| !line.is_decided()) {
             line.decide_at_line_feed();
         }
         self.ended.iter_mut().chain(&mut self.current).for_each(Line::line_feed);

@@ -173,6 +173,7 @@ impl<K: Clone> Scp<K> {
         self.settle()?;
         let mut steps = Vec::new();
         while self.awaited.is_none()
+            && !matches!(steps.last(), Some(Step::Action(_)))
             && let Some(chunk) = self.held.pop_front()
         {
             self.held_bytes -= chunk.len();
@@ -254,7 +255,8 @@ impl<K: Clone> Scp<K> {
                     None => {}
                     Some(line) if self.inside == Inside::End => {
                         let code = line.first().map_or(2, |code| u32::from(*code));
-                        let text = line.slice(1..line.len().min(1 + Status::TEXT_BYTES_MAX));
+                        let end = line.len().saturating_sub(1).clamp(1, Status::TEXT_BYTES_MAX);
+                        let text = Bytes::copy_from_slice(line.get(1..end).unwrap_or_default());
                         self.content_over(line, Some(Status { code, text }), steps);
                     }
                     Some(line) => self.control(line, steps)?,

@@ -19,6 +19,8 @@ pub(super) enum Symbol {
     Control(u8),
     /// The end of a sequence that shows (`true`) or leaves the alternate screen.
     Screen(bool),
+    /// The end of a sequence that moves the cursor, or erases from it on.
+    Move,
     /// Part of a sequence.
     Nothing,
 }
@@ -110,6 +112,7 @@ impl Stripper {
                     match (mode.is_screen(), byte) {
                         (true, b'h') => Symbol::Screen(true),
                         (true, b'l') => Symbol::Screen(false),
+                        (false, b'A'..=b'H' | b'J' | b'K' | b'd' | b'f') => Symbol::Move,
                         _ => Symbol::Nothing,
                     }
                 }
@@ -175,6 +178,7 @@ mod tests {
             Symbol::Printable(byte) => Some(char::from(byte)),
             Symbol::Control(b'\r') => Some('~'),
             Symbol::Screen(full) => Some(if full { '+' } else { '-' }),
+            Symbol::Move => Some('<'),
             _ => None,
         });
         text.collect()
@@ -187,6 +191,7 @@ mod tests {
         assert_eq!(text(b"\x1b(Ba\x1bOAb\x1bbc\x1b=d"), "abcd");
         assert_eq!(text(b"\x1b[200~pasted\x1b[201~"), "pasted");
         assert_eq!(text(b"\x1b[?1049h\x1b[?25;1049la\x1b[?104h\x1b[1049h"), "+-a");
+        assert_eq!(text(b"a\x1b[12Db\x1b[Kc\x1b[?25hd"), "a<b<cd");
         assert_eq!(text(b"\x1b]0;typed\ra"), "~a");
         assert_eq!(text(b"\x1b[12\ra"), "~a");
         assert_eq!(text(b"\x1b]0;\x1b[1ma"), "a");

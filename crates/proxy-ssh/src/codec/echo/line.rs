@@ -7,6 +7,8 @@ const AHEAD_BYTES_MAX: usize = 64;
 /// How many characters before one have to be shown with it, in bytes, where it is not the first
 /// thing shown.
 const CONTEXT_BYTES: usize = 3;
+/// Characters in a row that were not shown, in bytes, which make a line silent.
+const GAP_BYTES: usize = 4;
 /// Other characters behind the end of a line that was echoed, in bytes, after which its verdict
 /// is not waited for any longer.
 const OTHER_BYTES_MAX: usize = 256;
@@ -44,6 +46,8 @@ pub(super) struct Line {
     pub(super) full_screen: bool,
     /// Whether nothing can change the verdict any more.
     pub(super) decided: bool,
+    /// Whether a line feed decided.
+    pub(super) by_line_feed: bool,
     /// Its printable characters, and whether each was shown.
     text: Vec<(u8, bool)>,
     /// How many were shown.
@@ -54,12 +58,17 @@ pub(super) struct Line {
     chain: bool,
     /// The first character since whose typing nothing was shown.
     fresh: Option<usize>,
+    /// The first character that was shown behind the end, as long as it is not known whether the
+    /// line was shown up to its end or something that begins like it.
+    late: Option<usize>,
     ended: bool,
     /// Output since the last key, in bytes.
     since_key: usize,
     line_feed_since_key: bool,
     /// Whether something was shown since the last key that was not an echo.
     other_since_key: bool,
+    /// Whether the last character typed is among them.
+    last_key_shown: bool,
     /// Other characters shown since the end.
     others: usize,
 }
@@ -74,15 +83,18 @@ impl Line {
             at_once: false,
             full_screen: false,
             decided: false,
+            by_line_feed: false,
             text: Vec::new(),
             shown: 0,
             next: 0,
             chain: false,
             fresh: None,
+            late: None,
             ended: false,
             since_key: 0,
             line_feed_since_key: false,
             other_since_key: false,
+            last_key_shown: false,
             others: 0,
         }
     }
@@ -94,6 +106,7 @@ impl Line {
         self.since_key = 0;
         self.line_feed_since_key = false;
         self.other_since_key = false;
+        self.last_key_shown = false;
     }
 
     pub(super) fn typed_bytes(&self) -> usize {
@@ -101,10 +114,9 @@ impl Line {
     }
 
     /// Nothing more is typed; `by_enter`, or because it breaks off.
-    pub(super) fn end(&mut self, by_enter: bool, full_screen: bool) {
+    pub(super) fn end(&mut self, by_enter: bool) {
         self.ended = true;
         self.by_enter = by_enter;
-        self.full_screen = full_screen;
         self.since_key = 0;
         self.decided = self.text.is_empty();
         self.line_feed_since_key = false;
@@ -112,17 +124,17 @@ impl Line {
 
     /// The next key does not belong to it, because of what was shown: there is nothing to wait
     /// for.
-    pub(super) fn leave_behind(&mut self, full_screen: bool) {
-        self.end(false, full_screen);
+    pub(super) fn leave_behind(&mut self) {
+        self.end(false);
         self.decided = true;
     }
 
-    /// Whether something was typed, and something else was shown behind it, but none of it. Where
-    /// the last thing shown is the last thing typed, its echo may have come with more around it.
-    pub(super) fn was_left_behind(&self, shown: &Shown) -> bool {
-        let last = self.text.last().map(|typed| typed.0);
-        let other = self.other_since_key && shown.0.last().copied() != last;
-        last.is_some() && self.shown == 0 && (self.line_feed_since_key || other)
+    /// Whether the next key is for something else than what was typed: another program uses the
+    /// screen; or the last key was not shown, nor any before it, but something else was.
+    pub(super) fn was_left_behind(&self, full_screen: bool) -> bool {
+        let other = self.line_feed_since_key || self.other_since_key;
+        let unseen = self.shown == 0 && !self.last_key_shown;
+        !self.text.is_empty() && (self.full_screen != full_screen || (other && unseen))
     }
 
     /// Somebody types the next line. Whoever types key by key has seen what came after this one.
@@ -146,6 +158,9 @@ impl Line {
             // What stands before it on the screen stands before it in the line.
             let before = self.context(place, shown);
             (place.saturating_sub(before)..place).for_each(|place| self.mark(place));
+        }
+        if self.ended {
+            self.late.get_or_insert(place);
         }
         self.next = place + 1;
         self.chain = true;
@@ -182,8 +197,26 @@ impl Line {
         }
     }
 
+    fn unmark(&mut self, from: usize) {
+        for (_, shown) in self.text.iter_mut().skip(from).filter(|typed| typed.1) {
+            *shown = false;
+            self.shown -= 1;
+        }
+        self.next = from;
+    }
+
+    /// The cursor moved: what was shown up to here was shown up to its end.
+    pub(super) fn stop(&mut self) {
+        self.late = None;
+    }
+
     /// A shown character was not an echo.
-    pub(super) fn miss(&mut self) {
+    pub(super) fn miss(&mut self, byte: u8) {
+        if let Some(late) = self.late.take() {
+            // Not an echo: something goes on where the line ends.
+            self.unmark(late);
+        }
+        self.last_key_shown |= self.text.last().is_some_and(|typed| typed.0 == byte);
         self.chain = false;
         self.fresh = None;
         self.other_since_key = true;
@@ -207,7 +240,8 @@ impl Line {
 
     /// The output goes on to the next line: the echo of Enter, if nothing else came before it.
     pub(super) fn decide_at_line_feed(&mut self) {
-        self.decided = self.others == 0 && (!self.at_once || self.has_enough());
+        self.by_line_feed = self.others == 0 && (!self.at_once || self.has_enough());
+        self.decided = self.by_line_feed;
     }
 
     /// Whether the line came at once, and stands at the end of a line of output.
@@ -226,7 +260,7 @@ impl Line {
 
     /// Whether the verdict stands.
     pub(super) fn is_decided(&self) -> bool {
-        self.decided || (self.ended && self.shown == self.text.len())
+        self.decided || (self.ended && self.shown == self.text.len() && self.late.is_none())
     }
 
     /// Whether output cannot show any more of what was typed so far.
@@ -242,7 +276,13 @@ impl Line {
 
     /// Whether it was echoed, as far as it was shown.
     pub(super) fn was_echoed(&self) -> bool {
-        self.text.is_empty() || (self.has_enough() && !self.is_masked())
+        self.text.is_empty() || (self.has_enough() && !self.is_masked() && !self.has_gap())
+    }
+
+    /// Whether so many characters in a row were not shown that they may be a secret by themselves,
+    /// such as a number for a prompt that does not wait for Enter.
+    fn has_gap(&self) -> bool {
+        self.text.windows(GAP_BYTES).any(|typed| typed.iter().all(|(_, shown)| !shown))
     }
 
     /// Whether all that was shown is one character again and again, but not all that was typed: a
