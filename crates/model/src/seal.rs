@@ -156,9 +156,9 @@ fn hex_digest(value: &Value) -> Option<Digest32> {
 
 /// Writes the disclosure of fields that were just sealed; both lists are in ascending order of
 /// their pointers, which makes the result canonical.
-pub(crate) fn write_disclosure(
+pub(crate) fn write_disclosure<B: AsRef<[u8]>>(
     seed: &Seed,
-    values: &[(&str, &[u8])],
+    values: &[(&str, B)],
     blobs: &[&str],
     out: &mut Vec<u8>,
 ) {
@@ -177,7 +177,7 @@ pub(crate) fn write_disclosure(
         }
         crate::value::write_string(path, out);
         out.push(b':');
-        out.extend_from_slice(value);
+        out.extend_from_slice(value.as_ref());
     }
     out.extend_from_slice(b"}}");
 }
@@ -185,11 +185,8 @@ pub(crate) fn write_disclosure(
 /// Appends lower-case hex.
 pub(crate) fn write_hex(bytes: &[u8], out: &mut Vec<u8>) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for byte in bytes {
-        for digit in [byte >> 4, byte & 15] {
-            out.push(DIGITS.get(usize::from(digit)).copied().unwrap_or(b'0'));
-        }
-    }
+    let digit = |digit: u8| DIGITS.get(usize::from(digit)).copied().unwrap_or(b'0');
+    out.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
 }
 
 #[cfg(test)]
@@ -225,7 +222,7 @@ mod tests {
         let value = Value::from("drop table accounts");
         let leaf = sealed(&seed, "/detail/text", &value);
         let mut bytes = Vec::new();
-        write_disclosure(&seed, &[("/detail/text", &value.to_bytes())], &[], &mut bytes);
+        write_disclosure(&seed, &[("/detail/text", value.to_bytes())], &[], &mut bytes);
         let open = Disclosure::open(&bytes, &leaf).unwrap();
         assert_eq!(open.values, vec![("/detail/text".to_owned(), value)]);
 
