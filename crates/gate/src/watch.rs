@@ -117,15 +117,14 @@ impl Watch {
 
     /// Waits until the session is ordered to end.
     pub async fn ended(&mut self) -> EndNotice {
-        loop {
-            if let Some(notice) = self.end.borrow_and_update().clone() {
-                return notice;
-            }
-            if self.end.changed().await.is_err() {
-                // The registry holds the sender for as long as the session is open.
-                std::future::pending::<()>().await;
-            }
-        }
+        end_of(&mut self.end).await
+    }
+
+    /// [`Self::ended`] as a future of its own: a loop that keeps it does not enter itself anew
+    /// among those who wait, at each of its turns.
+    pub fn end_signal(&self) -> impl Future<Output = EndNotice> + Send + use<> {
+        let mut end = self.end.clone();
+        async move { end_of(&mut end).await }
     }
 
     /// The order to end, where it was given.
@@ -276,6 +275,18 @@ impl Watch {
             tracing::warn!("the ledger closed before the session's results were written");
         }
         self.results_lost + self.results.len() as u64
+    }
+}
+
+async fn end_of(end: &mut tokio::sync::watch::Receiver<Option<EndNotice>>) -> EndNotice {
+    loop {
+        if let Some(notice) = end.borrow_and_update().clone() {
+            return notice;
+        }
+        if end.changed().await.is_err() {
+            // The registry holds the sender for as long as the session is open.
+            std::future::pending::<()>().await;
+        }
     }
 }
 

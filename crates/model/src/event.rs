@@ -9,7 +9,7 @@
 use crate::catalogue::{Effect, Kind};
 use crate::id::{ActorId, EventId, NodeId, SessionId};
 use crate::seal::{self, Blob, Digest32, Seed};
-use crate::value::{Object, Value, ValueError, write_int, write_string};
+use crate::value::{Object, Value, ValueError, write_int};
 use bytes::Bytes;
 use std::borrow::Cow;
 
@@ -97,7 +97,7 @@ pub struct EventDraft {
     actor: Option<ActorId>,
     effects: Cow<'static, [Effect]>,
     session: Option<SessionSlot>,
-    fields: Vec<(&'static str, bool, Value)>,
+    fields: Vec<Field>,
     unknown_field: Option<&'static str>,
 }
 
@@ -153,8 +153,11 @@ impl EventDraft {
             self.unknown_field = Some(pointer);
             return self;
         };
-        self.fields.retain(|(known, _, _)| *known != pointer);
-        self.fields.push((pointer, field.sealed, value.into()));
+        let value = value.into();
+        match self.fields.iter_mut().find(|(known, _, _)| *known == pointer) {
+            Some((_, _, set)) => *set = value,
+            None => self.fields.push((pointer, field.sealed, value)),
+        }
         self
     }
 
@@ -177,11 +180,12 @@ impl EventDraft {
 
         // One piece of memory for everything: this is done twice for every statement.
         let mut bytes = Vec::with_capacity(ENCODED_BYTES_GUESS + sealing.inline_bytes());
-        self.write_head(&mut bytes);
+        let mut fields = Fields(&self.fields);
+        self.write_head(&mut fields, &mut bytes);
         let middle_at = bytes.len();
-        self.write_middle(&sealing, &mut bytes);
+        self.write_middle(&mut fields, &sealing, &mut bytes);
         let tail_at = bytes.len();
-        self.write_section("source", &mut bytes);
+        write_section("source", &mut fields, &mut bytes);
         let leaf_end = bytes.len();
         if leaf_end + STAMP_BYTES_MAX > LEAF_BYTES_MAX {
             let bytes = leaf_end + STAMP_BYTES_MAX;
@@ -206,24 +210,24 @@ impl EventDraft {
     }
 
     /// What stands before `node`.
-    fn write_head(&self, out: &mut Vec<u8>) {
+    fn write_head(&self, fields: &mut Fields<'_>, out: &mut Vec<u8>) {
         out.push(b'{');
-        self.write_actor(out);
-        self.write_section("decision", out);
-        self.write_section("detail", out);
+        self.write_actor(fields.section("actor"), out);
+        write_section("decision", fields, out);
+        write_section("detail", fields, out);
         self.write_effects(out);
         out.extend_from_slice(b"\"id\":\"");
         self.id.write(out);
         out.extend_from_slice(b"\",");
-        self.write_section("intent", out);
+        write_section("intent", fields, out);
         out.extend_from_slice(b"\"kind\":");
-        write_string(self.kind.code(), out);
+        write_plain(self.kind.code(), out);
     }
 
     /// What stands between `node` and `session`.
-    fn write_middle(&self, sealing: &Sealing, out: &mut Vec<u8>) {
-        self.write_section("outcome", out);
-        self.write_section("resource", out);
+    fn write_middle(&self, fields: &mut Fields<'_>, sealing: &Sealing, out: &mut Vec<u8>) {
+        write_section("outcome", fields, out);
+        write_section("resource", fields, out);
         if sealing.commitments.is_empty() {
             return;
         }
@@ -232,7 +236,7 @@ impl EventDraft {
             if place > 0 {
                 out.push(b',');
             }
-            write_string(pointer, out);
+            write_plain(pointer, out);
             out.extend_from_slice(b":\"");
             seal::write_hex(commitment, out);
             out.push(b'"');
@@ -262,7 +266,7 @@ impl EventDraft {
         Ok(sealing)
     }
 
-    fn write_actor(&self, out: &mut Vec<u8>) {
+    fn write_actor(&self, members: &[Field], out: &mut Vec<u8>) {
         let Some(actor) = self.actor else { return };
         let mut before_id = true;
         let write_id = |out: &mut Vec<u8>| {
@@ -271,12 +275,13 @@ impl EventDraft {
             out.extend_from_slice(b"\",");
         };
         out.extend_from_slice(b"\"actor\":{");
-        for (key, value) in self.section("actor") {
+        for (pointer, _, value) in members.iter().filter(|(_, sealed, _)| !sealed) {
+            let key = pointer.get("/actor/".len()..).unwrap_or_default();
             if before_id && key > "id" {
                 write_id(out);
                 before_id = false;
             }
-            write_string(key, out);
+            write_plain(key, out);
             out.push(b':');
             value.write(out);
             out.push(b',');
@@ -295,40 +300,62 @@ impl EventDraft {
             if place > 0 {
                 out.push(b',');
             }
-            write_string(effect.as_str(), out);
+            write_plain(effect.as_str(), out);
         }
         out.extend_from_slice(b"],");
     }
+}
 
-    /// The unsealed members of one section, such as `detail`, in the order of their keys: the
-    /// fields are sorted by then.
-    fn section(&self, name: &str) -> impl Iterator<Item = (&'static str, &Value)> {
-        self.fields.iter().filter(|(_, sealed, _)| !sealed).filter_map(
-            move |(pointer, _, value)| {
-                let (section, key) = pointer.strip_prefix('/')?.split_once('/')?;
-                (section == name).then_some((key, value))
-            },
-        )
-    }
+/// A field that was set: its pointer, whether it is sealed, its value.
+type Field = (&'static str, bool, Value);
 
-    fn write_section(&self, name: &str, out: &mut Vec<u8>) {
-        let mut first = true;
-        for (key, value) in self.section(name) {
-            if first {
-                write_string(name, out);
-                out.extend_from_slice(b":{");
-            } else {
-                out.push(b',');
-            }
-            first = false;
-            write_string(key, out);
-            out.push(b':');
-            value.write(out);
-        }
-        if !first {
-            out.extend_from_slice(b"},");
-        }
+/// What is not written yet of the fields of a draft, in the order of their pointers. Sections are
+/// asked for in their order too, so that each is found where the one before ended.
+struct Fields<'a>(&'a [Field]);
+
+impl<'a> Fields<'a> {
+    /// The fields of one section, such as `detail`. What stands before it is left out.
+    fn section(&mut self, name: &str) -> &'a [Field] {
+        let section = |pointer: &str| {
+            let rest = pointer.strip_prefix('/').unwrap_or(pointer);
+            let length = rest.find('/').unwrap_or(rest.len());
+            rest.get(..length).unwrap_or_default().cmp(name)
+        };
+        let before = |field: &&Field| section(field.0).is_lt();
+        let begin = self.0.iter().take_while(before).count();
+        let fields = self.0.get(begin..).unwrap_or_default();
+        let length = fields.iter().take_while(|field| section(field.0).is_eq()).count();
+        let (section, rest) = fields.split_at_checked(length).unwrap_or_default();
+        self.0 = rest;
+        section
     }
+}
+
+/// Writes the unsealed members of a section, where there are any.
+fn write_section(name: &str, fields: &mut Fields<'_>, out: &mut Vec<u8>) {
+    let mut first = true;
+    for (pointer, _, value) in fields.section(name).iter().filter(|(_, sealed, _)| !sealed) {
+        if first {
+            write_plain(name, out);
+            out.extend_from_slice(b":{");
+        } else {
+            out.push(b',');
+        }
+        first = false;
+        write_plain(pointer.get(name.len() + 2..).unwrap_or_default(), out);
+        out.push(b':');
+        value.write(out);
+    }
+    if !first {
+        out.extend_from_slice(b"},");
+    }
+}
+
+/// Writes a string of the catalogue, none of which needs an escape.
+fn write_plain(text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    out.extend_from_slice(text.as_bytes());
+    out.push(b'"');
 }
 
 #[derive(Default)]
@@ -397,7 +424,7 @@ impl Draft {
         out.extend_from_slice(b",\"node\":{\"boot\":");
         write_unsigned(stamp.boot, out);
         out.extend_from_slice(b",\"id\":");
-        write_string(stamp.node, out);
+        write_plain(stamp.node, out);
         out.extend_from_slice(b",\"seq\":");
         write_unsigned(stamp.seq, out);
         out.extend_from_slice(b"},");

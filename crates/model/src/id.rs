@@ -30,8 +30,8 @@ pub enum IdError {
 /// Makes the 128 bits of a UUIDv7 from a wall clock and 10 random bytes.
 fn uuid_v7(unix_ms: u64, random: [u8; 10]) -> u128 {
     let mut tail = [0u8; 16];
-    for (to, from) in tail.iter_mut().skip(6).zip(random) {
-        *to = from;
+    if let Some(to) = tail.last_chunk_mut() {
+        *to = random;
     }
     let low = u128::from_be_bytes(tail);
     let version = 0x7u128 << 76;

@@ -183,10 +183,12 @@ pub(crate) fn write_disclosure<B: AsRef<[u8]>>(
 }
 
 /// Appends lower-case hex.
-pub(crate) fn write_hex(bytes: &[u8], out: &mut Vec<u8>) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |digit: u8| DIGITS.get(usize::from(digit)).copied().unwrap_or(b'0');
-    out.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
+pub(crate) fn write_hex(digest: &Digest32, out: &mut Vec<u8>) {
+    let mut hex = [0; 64];
+    // Twice as many digits as bytes, so this cannot fail.
+    if hex::encode_to_slice(digest, &mut hex).is_ok() {
+        out.extend_from_slice(&hex);
+    }
 }
 
 #[cfg(test)]
