@@ -96,7 +96,7 @@ impl<'a> Members<'a> {
     /// Key, value, and what is behind.
     fn next(&self) -> Option<(&'a [u8], &'a [u8], &'a [u8])> {
         let key = self.rest.strip_prefix(b"\"")?;
-        let (key, rest) = key.split_at_checked(memchr::memchr(b'"', key)?)?;
+        let (key, rest) = key.split_at_checked(key.iter().position(|byte| *byte == b'"')?)?;
         let rest = rest.strip_prefix(b"\":")?;
         let (value, rest) = rest.split_at_checked(value_len(rest)?)?;
         match rest {
@@ -107,42 +107,43 @@ impl<'a> Members<'a> {
     }
 }
 
-/// Length of the value at the front.
+/// Length of the value at the front. Byte by byte: what is stepped over is short, and most of it
+/// quotes.
 fn value_len(bytes: &[u8]) -> Option<usize> {
     let (open, close) = match bytes.first()? {
         b'"' => return string_len(bytes),
         b'{' => (b'{', b'}'),
         b'[' => (b'[', b']'),
-        _ => return Some(memchr::memchr(b',', bytes).unwrap_or(bytes.len())),
+        _ => return Some(bytes.iter().position(|byte| *byte == b',').unwrap_or(bytes.len())),
     };
-    let (mut at, mut depth) = (0, 0_usize);
-    loop {
-        let rest = bytes.get(at..)?;
-        let step = memchr::memchr3(b'"', open, close, rest)?;
-        at += step;
-        match bytes.get(at)? {
-            b'"' => at += string_len(bytes.get(at..)?)?,
-            byte => {
-                at += 1;
-                depth = if *byte == open { depth + 1 } else { depth - 1 };
-                if depth == 0 {
-                    return Some(at);
-                }
+    let (mut depth, mut inside, mut escaped) = (0_usize, false, false);
+    for (at, byte) in bytes.iter().enumerate() {
+        if inside {
+            inside = escaped || *byte != b'"';
+            escaped = !escaped && *byte == b'\\';
+        } else if *byte == b'"' {
+            inside = true;
+        } else if *byte == open {
+            depth += 1;
+        } else if *byte == close {
+            depth -= 1;
+            if depth == 0 {
+                return Some(at + 1);
             }
         }
     }
+    None
 }
 
 /// Length of the string at the front, quotes included.
 fn string_len(bytes: &[u8]) -> Option<usize> {
-    let mut at = 1;
-    loop {
-        at += memchr::memchr2(b'"', b'\\', bytes.get(at..)?)?;
-        if bytes.get(at) == Some(&b'"') {
-            return Some(at + 1);
-        }
-        at += 2;
-    }
+    let mut escaped = false;
+    let ends = |byte: &u8| {
+        let ends = !escaped && *byte == b'"';
+        escaped = !escaped && *byte == b'\\';
+        ends
+    };
+    bytes.get(1..)?.iter().position(ends).map(|at| at + 2)
 }
 
 #[cfg(test)]
