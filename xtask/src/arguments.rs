@@ -10,7 +10,7 @@ usage: cargo xtask COMMAND
   test [--quick] [--parts heavy] [-- CARGO_TEST_ARGUMENTS]
              install what is missing, then lint, tidy and every test
              --quick        without fmt, clippy and tidy
-             --parts heavy  also the tests with other languages' drivers (Go, Java)
+             --parts heavy  also the tests with pgx (Go) and pgjdbc (Java)
   lint       cargo fmt --check, clippy, cargo-deny
   tidy       the house rules that a program can check
   fuzz [TARGET] [-- CARGO_FUZZ_ARGUMENTS]

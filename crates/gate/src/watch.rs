@@ -291,7 +291,7 @@ impl Watch {
         self.send_results()?;
         let mut paused_since = None;
         let appended = loop {
-            match self.parts.append.append(drafts) {
+            match self.append_once(drafts).await {
                 Ok(appended) => break appended,
                 Err(paused @ AppendError::Paused(_)) => {
                     let since = *paused_since.get_or_insert_with(Instant::now);
@@ -307,6 +307,17 @@ impl Watch {
             self.count_recorded(draft);
         }
         Ok(appended)
+    }
+
+    /// One try. Large values are made durable before their report is written, which takes a few
+    /// fsyncs: not on a thread on which other sessions wait for their turn.
+    async fn append_once(&self, drafts: &[Draft]) -> Result<Appended, AppendError> {
+        if drafts.iter().all(|draft| draft.blobs.is_empty()) {
+            return self.parts.append.append(drafts);
+        }
+        let (append, drafts) = (Arc::clone(&self.parts.append), drafts.to_vec());
+        let appending = tokio::task::spawn_blocking(move || append.append(&drafts));
+        appending.await.unwrap_or_else(|error| Err(AppendError::Closed(error.to_string())))
     }
 
     async fn wait_for_ledger(

@@ -93,7 +93,7 @@ impl FakeLog {
 
     /// What stands in the disclosure of the event at this place.
     pub(crate) fn disclosure(&self, place: usize) -> String {
-        String::from_utf8(self.leaves.lock()[place].1.disclosure.clone()).unwrap()
+        String::from_utf8(self.leaves.lock()[place].1.disclosure.to_vec()).unwrap()
     }
 }
 

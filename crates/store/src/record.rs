@@ -20,7 +20,7 @@ pub(crate) const CIRCUMSTANCES: [&str; 5] = ["actor", "decision", "intent", "res
 /// The words of `outcome.status`.
 const STATUSES: [&str; 6] = ["ok", "error", "denied", "partial", "cancelled", "unknown"];
 /// The kinds of action for which a result may come.
-const KINDS_WITH_RESULT: [Kind; 11] = [
+pub(crate) const KINDS_WITH_RESULT: [Kind; 11] = [
     Kind::SqlStatement,
     Kind::SqlFetch,
     Kind::SqlCall,
@@ -396,20 +396,12 @@ impl Record {
         }))
     }
 
-    /// Bytes that it takes in memory, without what it shares with others.
-    pub(crate) fn bytes(&self) -> usize {
-        let facts = [
-            &self.facts.actor_name,
-            &self.facts.resource,
-            &self.facts.resource_id,
-            &self.facts.account,
-            &self.outcome.sqlstate,
-        ];
-        let facts: usize = facts.into_iter().flatten().map(|text| text.len()).sum();
-        let strings = self.text.len() + self.entry.leaf.len() + self.entry.disclosure.len() + facts;
-        // A result's part in its action, and the allocator's share.
-        let result = if self.of.is_some() { size_of::<ResultPart>() } else { 0 };
-        size_of::<Self>() + strings + result + 64
+    /// Bytes that the record of an entry takes in memory at most, without what it shares with
+    /// others. Its strings stand in leaf and disclosure, seldom shorter than they are folded.
+    pub(crate) fn bytes_max(entry: &Committed) -> usize {
+        let strings = entry.leaf.len() + entry.disclosure.len();
+        // Read from the log and folded; of a result its part in its action; the allocator's share.
+        2 * strings + size_of::<Self>() + size_of::<ResultPart>() + 128
     }
 }
 

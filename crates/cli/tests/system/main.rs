@@ -16,6 +16,7 @@ mod control;
 mod counts;
 mod doors;
 mod drivers;
+mod heavy;
 mod operate;
 mod refusals;
 mod ssh;
