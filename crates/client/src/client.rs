@@ -1,6 +1,7 @@
 //! The calls.
 
 use crate::error::ClientError;
+use crate::recording::RecordingStream;
 use crate::tail::TailStream;
 use crate::trust::{Identity, Trust, tls_config};
 use loggia_api::Problem;
@@ -18,6 +19,7 @@ use loggia_api::identity::{
     LoggedOut, Login, SERVICE_CERTIFY, SERVICE_CHALLENGE, SSH_TRUST, ServiceCertify,
     ServiceChallenge, SignedIn, SshTrust, WHOAMI, WhoAmI,
 };
+use loggia_api::recordings::{RECORDING, WATCH};
 use loggia_model::Secret;
 use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::Serialize;
@@ -99,13 +101,31 @@ impl Client {
     /// Events from now on.
     pub async fn tail(&self, query: &TailQuery) -> Result<TailStream, ClientError> {
         let request = self.request(Method::GET, EVENTS_TAIL, &[])?.query(query);
-        // The answer has no end, so only its beginning has a deadline; the stream has its own.
+        let response = self.begun(request).await?;
+        Ok(TailStream::new(response, self.address.clone()))
+    }
+
+    /// The recording of a session, with what the ledger says of it.
+    pub async fn recording(&self, id: &str) -> Result<RecordingStream, ClientError> {
+        let response = self.begun(self.request(Method::GET, RECORDING, &[id])?).await?;
+        Ok(RecordingStream::new(response, self.address.clone()))
+    }
+
+    /// The recording of a running session, as it is written.
+    pub async fn watch(&self, id: &str) -> Result<RecordingStream, ClientError> {
+        let response = self.begun(self.request(Method::GET, WATCH, &[id])?).await?;
+        Ok(RecordingStream::new(response, self.address.clone()))
+    }
+
+    /// The beginning of an answer that comes bit by bit: only that has a deadline here, the stream
+    /// has its own.
+    async fn begun(&self, request: RequestBuilder) -> Result<Response, ClientError> {
         let response = tokio::time::timeout(ANSWER_TIME_MAX, request.send()).await;
         let response =
             response.map_err(|_| ClientError::TimedOut { address: self.address.clone() })?;
         let response = response.map_err(|error| failure(&self.address, error))?;
         if response.status().is_success() {
-            return Ok(TailStream::new(response, self.address.clone()));
+            return Ok(response);
         }
         Err(self.problem(response).await)
     }

@@ -123,6 +123,30 @@ fn what_was_done_on_a_host_is_one_timeline_with_results_and_without_how_its_reco
 }
 
 #[test]
+fn the_entries_of_a_session_are_visited_in_order_to_its_end() {
+    let mut scene = Scene::new();
+    let mut bob = scene.start(2, "bob", "shop", "10.0.0.2");
+    scene.statement(&mut bob, "select 1");
+    let session = on_a_host(&mut scene);
+    scene.statement(&mut bob, "select 2");
+    let visited = |store: &Store, id| {
+        let mut kinds = Vec::new();
+        let wanted = |kind| matches!(kind, Kind::RecordingBegun | Kind::SessionEnd);
+        store.visit_session(id, &wanted, &Arc::default(), &mut |entry| {
+            kinds.push(Event::parse(&entry.leaf).unwrap().kind);
+        })?;
+        Ok::<_, PublicError>(kinds)
+    };
+    for memory in [1 << 30, 1] {
+        let store = store(&scene, memory);
+        assert_eq!(visited(&store, session.id).unwrap(), ["recording.begun", "session.end"]);
+        assert_eq!(visited(&store, bob.id).unwrap(), [""; 0]);
+        let none = SessionId::from_parts(5, [5; 10]);
+        assert_eq!(visited(&store, none).unwrap_err().code, "not_found");
+    }
+}
+
+#[test]
 fn what_was_done_on_a_host_is_found_by_path_exit_status_and_bytes() {
     let mut scene = Scene::new();
     on_a_host(&mut scene);
