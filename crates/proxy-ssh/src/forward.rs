@@ -1,12 +1,14 @@
 //! Connections through a target: denied unless a policy permits them, recorded with destination,
 //! bytes and duration. What is inside is not read.
 
+mod pipe;
+
 use crate::flow::{Pressure, Queue};
 use crate::front::{ClientChannel, ClientSays};
 use crate::jump::Jump;
 use crate::outgoing::{ChannelWriter, Message, Outgoing, Reached, ThroughWriter};
 use crate::relay::{Serving, Stop};
-use crate::upstream::{TargetOpens, TargetSays, TargetWants, Upstream};
+use crate::upstream::{TargetOpens, TargetWants, Upstream};
 use bytes::{Bytes, BytesMut};
 use futures::stream::{FuturesUnordered, StreamExt};
 use loggia_gate::{ActionRef, Recorded, TargetWriter, Unrecorded};
@@ -14,10 +16,9 @@ use loggia_model::catalogue::Kind;
 use loggia_model::decision::Action;
 use loggia_model::{EventDraft, Value};
 use parking_lot::Mutex;
-use russh::server::Msg;
-use russh::{ChannelOpenFailure, ChannelWriteHalf};
+use pipe::{ClientEnd, TargetEnd, pipe};
+use russh::ChannelOpenFailure;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -324,94 +325,6 @@ async fn send_through(
     let _ = timeout(CONNECT_WAIT_MAX, writer.send(recorded)).await;
     drop(writer);
     slot.into_inner()
-}
-
-struct ClientEnd<'a> {
-    write: ChannelWriteHalf<Msg>,
-    says: Arc<Queue<ClientSays>>,
-    pressure: &'a Pressure,
-}
-
-struct TargetEnd<'a> {
-    writer: TargetWriter<ChannelWriter>,
-    says: Arc<Queue<TargetSays>>,
-    pressure: &'a Pressure,
-}
-
-/// Passes bytes both ways, counted, until both sides have closed. Gives bytes in and out.
-async fn pipe(
-    session: Serving<'_>,
-    action: &ActionRef,
-    client: ClientEnd<'_>,
-    mut target: TargetEnd<'_>,
-) -> Result<(u64, u64), Stop> {
-    let (mut bytes_in, mut bytes_out) = (0u64, 0u64);
-    let mut end = session.watch.end_signal();
-    let inward = async {
-        while let Some(says) = client.says.pop().await {
-            let message = match says {
-                ClientSays::Data(bytes) => {
-                    bytes_in += bytes.len() as u64;
-                    session.totals.bytes_in.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-                    let part = session.watch.counted(action, Outgoing::of(Message::Data(bytes)))?;
-                    let sent = target.pressure.sending(target.writer.send(part)).await;
-                    if sent.is_err() {
-                        break;
-                    }
-                    continue;
-                }
-                ClientSays::Eof => Message::Eof,
-                _ => Message::Close,
-            };
-            let over = matches!(message, Message::Close);
-            let mut batch = session.watch.batch();
-            batch.neutral(Outgoing::of(message))?;
-            let sent = target.writer.send(batch.commit().await?).await;
-            if over || sent.is_err() {
-                return Ok::<(), Stop>(());
-            }
-        }
-        let mut batch = session.watch.batch();
-        batch.neutral(Outgoing::of(Message::Close))?;
-        let _ = target.writer.send(batch.commit().await?).await;
-        Ok(())
-    };
-    let outward = async {
-        while let Some(says) = target.says.pop().await {
-            let sent = match says {
-                TargetSays::Output(bytes) | TargetSays::Error(bytes) => {
-                    bytes_out += bytes.len() as u64;
-                    session.totals.bytes_out.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-                    client.pressure.sending(client.write.data_bytes(bytes)).await
-                }
-                TargetSays::Eof => client.write.eof().await,
-                TargetSays::Close | TargetSays::Gone => break,
-                _ => Ok(()),
-            };
-            if sent.is_err() {
-                break;
-            }
-        }
-        let _ = client.write.close().await;
-    };
-    {
-        let mut inward = std::pin::pin!(inward);
-        let mut outward = std::pin::pin!(outward);
-        tokio::select! {
-            _ = end.ended() => {}
-            () = &mut outward => {
-                // The client's own closing is its answer to ours.
-                let _ = timeout(CLOSE_WAIT_MAX, inward).await;
-            }
-            done = &mut inward => {
-                done?;
-                let _ = timeout(CLOSE_WAIT_MAX, outward).await;
-            }
-        }
-    }
-    client.says.abandon();
-    target.says.abandon();
-    Ok((bytes_in, bytes_out))
 }
 
 /// Records how a forwarded connection ended.
