@@ -2,6 +2,7 @@
 
 use crate::authorize::Policies;
 use crate::config::Config;
+use crate::recordings::Records;
 use crate::system::{SystemSecrets, mint, raise_open_files};
 use crate::{door, health, tls};
 use anyhow::Context;
@@ -19,7 +20,7 @@ use loggia_model::{Mint, Secret};
 use loggia_proxy_postgres::upstream::TargetTls;
 use loggia_proxy_postgres::{Postgres, PostgresLimits, PostgresParts};
 use loggia_proxy_ssh::{Ssh, SshParts};
-use loggia_recordings::RecordingFolder;
+use loggia_recordings::{RecordingFolder, RecordingsApi};
 use loggia_store::{Audit, LiveSession, LiveSessions, Store};
 use prometheus_client::registry::Registry;
 use sha2::{Digest, Sha256};
@@ -55,6 +56,7 @@ pub(crate) struct Parts {
     pub(crate) sign_in: Arc<SignIn>,
     pub(crate) control_api: Arc<ControlApi>,
     pub(crate) store_api: Audit,
+    pub(crate) recordings_api: RecordingsApi,
     pub(crate) api_tls: Arc<rustls::ServerConfig>,
     pub(crate) mint: Mint,
     pub(crate) registry: Registry,
@@ -327,6 +329,7 @@ impl Gateway {
         let reason_shown = "this gateway is being shut down".to_owned();
         sessions.end_all(&EndNotice { code: "shutdown", reason: reason_shown, by: None });
         self.store.end_tails();
+        self.parts.recordings_api.end_watching();
         if tokio::time::timeout(GOODBYE_MAX, self.running.wait()).await.is_err() {
             tracing::warn!("some connections did not end in time");
         }
@@ -394,7 +397,7 @@ fn parts(
         decide: Arc::clone(&decide),
         resolve: Arc::clone(&resolve),
         append: Arc::clone(&append),
-        recordings,
+        recordings: Arc::clone(&recordings) as _,
         mint: mint.clone(),
         sessions: Arc::clone(&sessions),
         metrics: gate_metrics.clone(),
@@ -407,6 +410,14 @@ fn parts(
     ledger.metrics().register(&mut registry);
     store.metrics().register(&mut registry);
     let live = Arc::new(Live { sessions: Arc::clone(&sessions) });
+    let records = Arc::new(Records { store: Arc::clone(&store), sessions: Arc::clone(&sessions) });
+    let recordings_api = RecordingsApi::new(
+        recordings,
+        records,
+        Arc::clone(&append),
+        Arc::clone(&authorize),
+        mint.clone(),
+    );
     let store_api = Audit::new(store, append, Arc::clone(&authorize), live, mint.clone());
     let address = public_address(config, api);
     let control_api = Arc::new(ControlApi {
@@ -426,6 +437,7 @@ fn parts(
         sign_in,
         control_api,
         store_api,
+        recordings_api,
         api_tls: tls::server_config(&ca, &["h2", "http/1.1"])?,
         mint,
         registry,
