@@ -6,9 +6,11 @@
 
 pub mod authority;
 pub(crate) mod certificate;
+mod fuzz;
 pub(crate) mod key;
 
 pub use authority::SshAuthorities;
+pub use fuzz::fuzz_one;
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,6 +1,6 @@
 use super::*;
 use crate::credential::Wanted;
-use crate::testing::{FIRST_INDEX, NOW_US, PASSWORD, World, csr, source, ssh_key};
+use crate::testing::{FIRST_INDEX, NOW_US, PASSWORD, World, csr, source};
 use crate::totp::Authenticator;
 use loggia_api::identity::{EnrolBegin, EnrolFinish, EnrolmentCode, Login, ServiceChallenge};
 use loggia_model::id::{ActorId, PersonId};

@@ -48,18 +48,27 @@ pub(crate) fn verify(
     if certificate.signature_key() != authority || certificate.verify_signature().is_err() {
         return Err(foreign("was not issued by this Loggia"));
     }
+    claims_of(&certificate, now_us, source)
+}
+
+/// What a certificate says that our authority signed.
+pub(super) fn claims_of(
+    certificate: &Certificate,
+    now_us: i64,
+    source: &Source,
+) -> Result<Claims, PublicError> {
     if certificate.cert_type() != CertType::User {
         return Err(foreign("is a host's"));
     }
-    let not_after_us = check_time(&certificate, now_us)?;
-    check_options(&certificate, source.peer.ip().to_canonical())?;
+    let not_after_us = check_time(certificate, now_us)?;
+    check_options(certificate, source.peer.ip().to_canonical())?;
     let key = SshPublicKey::from_data(certificate.public_key())
         .filter(|key| key.data().is_ed25519())
         .ok_or_else(|| foreign("has another kind of key than Ed25519"))?;
     let binding = certificate.extensions().get(BINDING).and_then(|text| text.parse().ok());
     let binding: Binding = binding.ok_or_else(|| foreign("is bound to no entry of the log"))?;
     Ok(Claims {
-        actor: actor_of(&certificate)?,
+        actor: actor_of(certificate)?,
         digest: key.digest().to_owned(),
         log_index: binding.index,
         not_after_us,
