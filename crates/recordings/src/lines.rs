@@ -2,9 +2,11 @@
 //!
 //! ```text
 //! session key = HMAC-SHA-256(silent key, salt of the recording)
-//! line key    = HMAC-SHA-256(session key, "line" | u64 number of the line)
+//! line key    = HMAC-SHA-256(session key, "line" | id of the action, as text | u64 line)
 //! ```
 //!
+//! Several terminals may be typed in at once in one session, each under an action of its own, and
+//! each counts its lines from 0: the key of a line in one must not open one in another.
 //! A frame is AES-256-GCM under its line's key, the nonce four zero bytes and the `u64` number of
 //! the frame: no number is used twice in a recording. The key of a line that the terminal echoed
 //! is written into the recording; a line that was typed at a prompt without echo stays sealed to
@@ -39,9 +41,9 @@ impl SilentKey {
 pub struct SessionKey(Key);
 
 impl SessionKey {
-    /// The key of one line.
-    pub fn line(&self, line: u64) -> Key {
-        keyed(&self.0, &[b"line", &line.to_be_bytes()])
+    /// The key of one line that was typed under an action, whose id is given as text.
+    pub fn line(&self, action: &str, line: u64) -> Key {
+        keyed(&self.0, &[b"line", action.as_bytes(), &line.to_be_bytes()])
     }
 }
 
@@ -107,14 +109,15 @@ mod tests {
     #[test]
     fn a_line_opens_with_its_own_key_at_its_own_place_alone() {
         let key = SilentKey::new([7; 32]).session(&[9; 32]);
-        let line = Line::new(&key.line(3)).unwrap();
+        let line = Line::new(&key.line("ev_1", 3)).unwrap();
         let mut bytes = b"hunter2".to_vec();
         let tag = line.seal(12, &mut bytes).unwrap();
         bytes.extend_from_slice(&tag);
         assert_eq!(line.open(12, &bytes).unwrap().as_slice(), b"hunter2");
         assert!(line.open(13, &bytes).is_err());
-        assert!(Line::new(&key.line(4)).unwrap().open(12, &bytes).is_err());
+        assert!(Line::new(&key.line("ev_1", 4)).unwrap().open(12, &bytes).is_err());
+        assert!(Line::new(&key.line("ev_2", 3)).unwrap().open(12, &bytes).is_err());
         let other = SilentKey::new([7; 32]).session(&[8; 32]);
-        assert!(Line::new(&other.line(3)).unwrap().open(12, &bytes).is_err());
+        assert!(Line::new(&other.line("ev_1", 3)).unwrap().open(12, &bytes).is_err());
     }
 }

@@ -34,7 +34,9 @@ pub(crate) struct FileTape {
     /// The root at `range`'s size, once somebody asked.
     root: Cell<Option<Hash>>,
     key: SessionKey,
-    /// The line that was typed in last, and what it is sealed with.
+    /// The action that frames are written under.
+    action: String,
+    /// The line that was typed in last under it, and what that is sealed with.
     line: Option<(u64, Line)>,
     sealed: Vec<u8>,
 }
@@ -96,6 +98,7 @@ impl FileTape {
             bytes: header.len() as u64,
             root: Cell::new(None),
             key,
+            action: String::new(),
             line: None,
             sealed: Vec::new(),
             leaves,
@@ -136,7 +139,8 @@ impl FileTape {
         }
         let refused = |_| broken(&"what was typed could not be sealed");
         if self.line.as_ref().is_none_or(|(last, _)| *last != line) {
-            self.line = Some((line, Line::new(&self.key.line(line)).map_err(refused)?));
+            let key = self.key.line(&self.action, line);
+            self.line = Some((line, Line::new(&key).map_err(refused)?));
         }
         self.sealed.clear();
         self.sealed.extend_from_slice(&line.to_be_bytes());
@@ -154,7 +158,12 @@ impl Tape for FileTape {
     fn write(&mut self, at_us: u64, direction: u8, bytes: &[u8]) -> Result<(), TapeError> {
         let known = Direction::from_letter(direction);
         let direction = known.ok_or_else(|| broken(&"a frame of an unknown kind"))?;
-        self.put(at_us, direction, bytes)
+        self.put(at_us, direction, bytes)?;
+        if direction == Direction::Action {
+            self.action = String::from_utf8_lossy(bytes).into_owned();
+            self.line = None;
+        }
+        Ok(())
     }
 
     fn write_sealed(&mut self, at_us: u64, line: u64, bytes: &[u8]) -> Result<(), TapeError> {
@@ -167,7 +176,7 @@ impl Tape for FileTape {
 
     fn disclose(&mut self, at_us: u64, line: u64) -> Result<(), TapeError> {
         let mut bytes = [0; KEY_BYTES];
-        let key = self.key.line(line);
+        let key = self.key.line(&self.action, line);
         let parts = line.to_be_bytes().into_iter().chain(*key);
         for (to, from) in bytes.iter_mut().zip(parts) {
             *to = from;

@@ -57,10 +57,10 @@ pub enum Direction {
     Error,
     /// Input in clear: of a program without a terminal.
     Input,
-    /// Typed in a terminal: `u64` number of the line, then ciphertext and tag of AES-256-GCM under
-    /// the key of the line. The nonce is the number of the frame, 12 bytes.
+    /// Typed in a terminal: `u64` number of the line in its action, then ciphertext and tag of
+    /// AES-256-GCM under the key of the line. The nonce is the number of the frame, 12 bytes.
     Sealed,
-    /// The key of a line that was echoed: `u64` number of the line, 32 bytes key.
+    /// The key of a line that was echoed: `u64` number of the line in its action, 32 bytes key.
     Key,
     /// The terminal's new size: `u32` columns, `u32` rows.
     Resize,
@@ -340,7 +340,7 @@ pub enum Content<'a> {
     Input(&'a [u8]),
     /// Typed in a terminal.
     Sealed {
-        /// Number of the line in the session.
+        /// Number of the line in its action.
         line: u64,
         /// Ciphertext, then 16 bytes tag.
         sealed: &'a [u8],

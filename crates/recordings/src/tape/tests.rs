@@ -89,8 +89,33 @@ fn what_is_written_reads_back_and_the_state_is_what_a_reader_finds() {
     assert_eq!(opened(0, &key).unwrap(), b"ls\r");
     assert_eq!(opened(1, &key), None, "its key opens no other line");
     assert!(!place.bytes().windows(7).any(|bytes| bytes == b"hunter2"));
-    let silent = SilentKey::new([1; 32]).session(&SALT).line(2);
+    let silent = SilentKey::new([1; 32]).session(&SALT).line(&action, 2);
     assert_eq!(opened(1, &silent).unwrap(), b"hunter2\r");
+}
+
+#[test]
+fn the_key_of_a_line_opens_no_line_of_another_terminal() {
+    let place = Place::new();
+    let mut tape = place.tape();
+    let action = |number| EventId::from_parts(number, [1; 10]).to_string();
+    tape.write(1, b'c', action(1).as_bytes()).unwrap();
+    tape.write_sealed(2, 0, b"secret\r").unwrap();
+    tape.write(3, b'c', action(2).as_bytes()).unwrap();
+    tape.write_sealed(4, 0, b"ls\r").unwrap();
+    tape.disclose(5, 0).unwrap();
+    let bytes = place.bytes();
+    let mut reader = Reader::open(bytes.as_slice(), place.held(&[])).unwrap();
+    let (mut typed, mut keys) = (Vec::new(), Vec::new());
+    while let Some((at, frame)) = reader.next_frame().unwrap() {
+        match frame.content() {
+            Content::Sealed { sealed, .. } => typed.push((at.frame, sealed.to_vec())),
+            Content::Key { key, .. } => keys.push(crate::lines::Key::new(key)),
+            _ => {}
+        }
+    }
+    let line = Line::new(&keys[0]).unwrap();
+    assert!(line.open(typed[0].0, &typed[0].1).is_err());
+    assert_eq!(line.open(typed[1].0, &typed[1].1).unwrap().as_slice(), b"ls\r");
 }
 
 #[test]
