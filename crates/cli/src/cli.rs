@@ -127,7 +127,7 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Write the proof of one event
     Prove(Prove),
-    /// Put a gateway in front of your own database, without a configuration file
+    /// Put a gateway in front of your own database or host, without a configuration file
     Try(Try),
     /// Make a data folder, keys, the first administrator and a commented configuration file
     Init(Init),

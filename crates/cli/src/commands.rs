@@ -108,7 +108,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Done {
         Command::Init(args) => args.run(context).await,
         Command::Check(args) => args.run(context).await,
         Command::Up(args) => args.run().await,
-        Command::Try(args) => args.run(context.out).await,
+        Command::Try(args) => args.run(context.ask, context.out).await,
         Command::Doctor(args) => args.run(context).await,
         Command::Ledger(args) => args.run(context).await,
     }

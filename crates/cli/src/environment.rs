@@ -62,6 +62,12 @@ pub(crate) fn has_ssh_agent() -> bool {
     variable("SSH_AUTH_SOCK").is_some()
 }
 
+/// The password on a host that is tried.
+pub(crate) fn ssh_password() -> Option<loggia_model::Secret> {
+    let password = variable("LOGGIA_TARGET_PASSWORD").or_else(|| variable("SSHPASS"));
+    password.map(loggia_model::Secret::new)
+}
+
 /// The password that `psql` itself would take.
 pub(crate) fn pgpassword() -> Option<String> {
     variable("PGPASSWORD")

@@ -32,4 +32,4 @@ pub use files::KeysError;
 pub use identify::Identifier;
 pub use routes::{public_routes, routes};
 pub use sign_in::{NOTICE_DEFAULT, Settings, SignIn};
-pub use ssh::SshAuthorities;
+pub use ssh::{SshAuthorities, SshPublicKey};

@@ -11,6 +11,7 @@ pub(crate) mod key;
 
 pub use authority::SshAuthorities;
 pub use fuzz::fuzz_one;
+pub use key::SshPublicKey;
 
 use std::fmt;
 use std::str::FromStr;
