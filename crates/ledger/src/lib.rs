@@ -4,10 +4,13 @@
 //! durable, `publish` puts it into tiles and under a signed checkpoint, `follow` shows it to
 //! everything else. `recover` takes up what a crash left and goes on with the same steps.
 //!
+//! `cosign` takes each checkpoint to the log's witnesses; `witness` is the other side: a witness of other people's logs.
+//!
 //! What is trusted: nothing on disk but the keys. `log/` and `wal/` are held to every checkpoint
 //! that is still known; `resume.json` is a view and can be deleted.
 
 mod blobs;
+mod cosign;
 mod disk;
 mod epoch;
 mod error;
@@ -24,7 +27,12 @@ mod sequencer;
 mod shared;
 mod tail;
 mod tiles;
+mod witness;
 
+pub use cosign::{
+    Answer, AskWitness, CosignLimits, Cosigning, PeerState, WitnessPeer, WitnessStanding, Witnessed,
+    ask_witnesses,
+};
 pub use disk::{Disk, Hook, Touch, is_full};
 pub use epoch::{LogName, init, new_epoch};
 pub use error::LedgerError;
@@ -32,3 +40,4 @@ pub use layout::Layout;
 pub use ledger::{Ledger, LedgerOptions, Opening};
 pub use metrics::LedgerMetrics;
 pub use shared::Fatal;
+pub use witness::{NotCosigned, Remembered, Witness, WitnessError, WitnessOptions};
