@@ -2,7 +2,7 @@
 
 use crate::commands::{
     Apply, Check, Completion, Doctor, Enrol, Init, Ledger, Lock, Login, Logout, Person, PgConfig,
-    Plan, Prove, Resource, Search, Service, Session, Tail, Try, Up, Verify, Whoami,
+    Plan, Prove, Resource, Search, Service, Session, Tail, Try, Up, Verify, Whoami, Witness,
 };
 use crate::fail::EXIT_CODES;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -131,6 +131,9 @@ pub(crate) enum Command {
     /// The log itself
     #[command(subcommand)]
     Ledger(Ledger),
+    /// Remember other people's logs, on a machine that is not theirs
+    #[command(subcommand)]
+    Witness(Witness),
     /// Print completions for your shell
     Completion(Completion),
 }

@@ -16,6 +16,7 @@ mod session;
 mod shown;
 mod shown_live;
 mod trial;
+mod witness;
 
 pub(crate) use access::{Logout, Whoami};
 pub(crate) use completion::Completion;
@@ -31,6 +32,7 @@ pub(crate) use proof::{Prove, Verify};
 pub(crate) use resource::Resource;
 pub(crate) use session::Session;
 pub(crate) use trial::Try;
+pub(crate) use witness::Witness;
 
 use crate::ask::Ask;
 use crate::cli::{Color, Command, Global};
@@ -102,6 +104,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Done {
         Command::Try(args) => args.run(context.out).await,
         Command::Doctor(args) => args.run(context).await,
         Command::Ledger(args) => args.run(context).await,
+        Command::Witness(args) => args.run(context).await,
     }
 }
 

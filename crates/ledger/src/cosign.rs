@@ -38,7 +38,7 @@ mod peer;
 mod start;
 
 pub use peer::{PeerState, WitnessStanding};
-pub use start::{Witnessed, ask_witnesses};
+pub use start::{Witnessed, ask_witnesses, compare};
 
 use peer::Peer;
 pub(crate) use start::Known;

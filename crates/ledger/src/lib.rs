@@ -31,7 +31,7 @@ mod witness;
 
 pub use cosign::{
     Answer, AskWitness, CosignLimits, Cosigning, PeerState, WitnessPeer, WitnessStanding, Witnessed,
-    ask_witnesses,
+    ask_witnesses, compare,
 };
 pub use disk::{Disk, Hook, Touch, is_full};
 pub use epoch::{LogName, init, new_epoch};

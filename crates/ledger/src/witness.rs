@@ -344,19 +344,38 @@ impl Witness {
 
     /// What it remembers.
     pub fn remembers(&self) -> Vec<Remembered> {
-        let one = |(place, log): (&String, &Log)| Remembered {
-            origin: log.origin.clone(),
-            place: place.clone(),
-            size: log.standing.lock().seen.as_ref().map(|(seen, _)| seen.size),
-            evidence: count(&self.dir.join("evidence").join(place)),
+        let one = |(place, log): (&String, &Log)| {
+            remembered(&self.dir, log.origin.clone(), place.clone(), &log.standing.lock())
         };
         self.logs.iter().map(one).collect()
+    }
+
+    /// What the witness in a folder remembers of these logs, also while it serves.
+    ///
+    /// # Errors
+    /// [`WitnessError`], where a file cannot be read or does not hold.
+    pub fn look(dir: &Path, logs: &[VerifierKey]) -> Result<Vec<Remembered>, WitnessError> {
+        let own = Self::public_keys(dir)?;
+        let mut found = Vec::new();
+        for key in logs {
+            let (origin, place) = (key.name().to_owned(), place_of(key.name()));
+            let path = dir.join("logs").join(&place).join("checkpoint");
+            let standing = load(&path, std::slice::from_ref(key), &own)?;
+            found.push(remembered(dir, origin, place, &standing));
+        }
+        Ok(found)
     }
 
     /// The public halves of its keys.
     pub fn keys(&self) -> impl Iterator<Item = &VerifierKey> {
         self.keys.iter().map(CosignerKey::verifier)
     }
+}
+
+fn remembered(dir: &Path, origin: String, place: String, standing: &Standing) -> Remembered {
+    let evidence = count(&dir.join("evidence").join(&place));
+    let size = standing.seen.as_ref().map(|(seen, _)| seen.size);
+    Remembered { origin, place, size, evidence }
 }
 
 fn place_of(origin: &str) -> String {

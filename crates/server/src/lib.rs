@@ -15,6 +15,9 @@ mod openapi;
 pub mod system;
 mod tls;
 pub mod trial;
+pub mod web;
+pub mod witness;
+mod witnesses;
 
 pub use compose::{
     Addresses, DRAIN_DEFAULT, Foundation, Gateway, PROTOCOLS, checkpoint_copy, ledger_options,
@@ -23,6 +26,7 @@ pub use config::{Config, ConfigError};
 pub use doctor::{Finding, Severity, check, doctor};
 pub use loggia_control::DeclaredFile;
 pub use loggia_ledger::LogName;
+pub use witnesses::{WitnessConfig, read_policy};
 
 /// A ledger's error with its hint, for people.
 fn explain(error: loggia_ledger::LedgerError) -> anyhow::Error {

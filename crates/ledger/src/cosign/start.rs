@@ -4,8 +4,9 @@
 use super::WitnessPeer;
 use crate::epoch::EpochKey;
 use crate::error::LedgerError;
-use crate::layout::Layout;
+use crate::layout::{EpochLayout, Layout};
 use futures::future::join_all;
+use loggia_tlog::merkle::root_of;
 use loggia_tlog::witness::{AddCheckpoint, parse_size};
 use loggia_tlog::{Checkpoint, SignedNote, VerifierKey};
 use std::path::Path;
@@ -62,6 +63,36 @@ pub async fn ask_witnesses(
         }
     });
     Ok(join_all(asked).await.into_iter().flatten().collect())
+}
+
+/// Holds the published checkpoint of a data folder to what a witness knows; gives the size that the
+/// witness has seen. Reads only, also while the log grows.
+///
+/// # Errors
+/// [`LedgerError::Behind`], [`LedgerError::Forked`]; or what cannot be read.
+pub fn compare(data: &Path, witnessed: &Witnessed) -> Result<u64, LedgerError> {
+    let layout = Layout::new(data);
+    let key = EpochKey::load_latest(&layout)?;
+    let epoch = EpochLayout::open(&layout.epoch(key.epoch))?;
+    let path = epoch.folder.checkpoint_path();
+    let own = crate::recover::read_checkpoint(&path, key.signing.verifier())?;
+    let found = own.map_or(0, |checkpoint| checkpoint.size());
+    let (known, root) = match &witnessed.what {
+        Known::Checkpoint(checkpoint) => (checkpoint.size(), Some(checkpoint.root())),
+        Known::Size(size) => (*size, None),
+    };
+    let place = witnessed.place.clone();
+    if known > found {
+        return Err(LedgerError::Behind { found, known, place });
+    }
+    if let Some(root) = root {
+        let own = root_of(known, &epoch.folder.hash_reader(found))
+            .map_err(|error| LedgerError::damaged(&epoch.log, error))?;
+        if own != root {
+            return Err(LedgerError::Forked { known, place });
+        }
+    }
+    Ok(known)
 }
 
 async fn ask(
