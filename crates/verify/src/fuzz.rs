@@ -1,6 +1,7 @@
 //! The readers of this crate over any bytes, for a fuzzer and for the corpus tests.
 
 use crate::folder::Items;
+use crate::log::Trust;
 use crate::proof::verify_proof;
 use crate::signed;
 use crate::wal::{HEADER_BYTES, Header, RecordType, decode_record, encode_record};
@@ -24,7 +25,7 @@ pub fn fuzz_one(data: &[u8]) {
             let _ = signed::read(bytes, &[]);
         }
         _ => {
-            let _ = verify_proof(bytes, b"{}", Some(b"{}"), &[]);
+            let _ = verify_proof(bytes, b"{}", Some(b"{}"), &Trust::default());
         }
     }
 }

@@ -2,18 +2,21 @@
 //! Needs nothing of a running server; depends on `tlog` and `model` alone.
 //!
 //! Start reading at [`folder`]: how a log lies on disk, read without trust. [`log`] checks all
-//! of it, [`session`] what may not be missing, [`proof`] one event by itself, [`report`] says
+//! of it, [`session`] what may not be missing, [`witnessed`] who else has signed for it, [`proof`] one event by itself, [`monitor`] a log over
+//! time, [`report`] says
 //! what was found.
 #![forbid(unsafe_code)]
 
 pub mod folder;
 mod fuzz;
 pub mod log;
+pub mod monitor;
 pub mod proof;
 pub mod report;
 pub mod session;
 mod signed;
 pub mod wal;
+pub mod witnessed;
 
 #[cfg(test)]
 mod testlog;
@@ -23,3 +26,4 @@ pub use fuzz::fuzz_one;
 pub use log::{Options, Trust, VerifyError, verify_folder};
 pub use proof::{prove, verify_proof};
 pub use report::{Report, Verdict};
+pub use witnessed::WitnessTrust;
