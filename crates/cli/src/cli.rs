@@ -1,8 +1,9 @@
 //! The commands and what they take. What each of them does is in `commands`.
 
 use crate::commands::{
-    Apply, Check, Completion, Doctor, Enrol, Init, Ledger, Lock, Login, Logout, Person, PgConfig,
-    Plan, Prove, Resource, Search, Service, Session, Tail, Try, Up, Verify, Whoami, Witness,
+    Apply, Check, Completion, Doctor, Enrol, Fsck, Init, Ledger, Lock, Login, Logout, Monitor,
+    Person, PgConfig, Plan, Prove, Resource, Search, Service, Session, Tail, Try, Up, Verify,
+    Whoami, Witness,
 };
 use crate::fail::EXIT_CODES;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -118,6 +119,10 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Write the proof of one event
     Prove(Prove),
+    /// Watch a log over time: that it only grows, and that witnesses see the same
+    Monitor(Monitor),
+    /// Check the files of this machine's own log
+    Fsck(Fsck),
     /// Put a gateway in front of your own database, without a configuration file
     Try(Try),
     /// Make a data folder, keys, the first administrator and a commented configuration file

@@ -7,6 +7,7 @@ mod enrol;
 mod events;
 mod lock;
 mod login;
+mod monitor;
 mod operate;
 mod people;
 mod pg_config;
@@ -25,10 +26,11 @@ pub(crate) use enrol::Enrol;
 pub(crate) use events::{Search, Tail};
 pub(crate) use lock::Lock;
 pub(crate) use login::Login;
+pub(crate) use monitor::Monitor;
 pub(crate) use operate::{Check, Doctor, Init, Ledger, Up};
 pub(crate) use people::{Person, Service};
 pub(crate) use pg_config::PgConfig;
-pub(crate) use proof::{Prove, Verify};
+pub(crate) use proof::{Fsck, Prove, Verify};
 pub(crate) use resource::Resource;
 pub(crate) use session::Session;
 pub(crate) use trial::Try;
@@ -98,6 +100,8 @@ pub(crate) async fn run(command: Command, context: &Context) -> Done {
         Command::Completion(args) => args.run(context),
         Command::Verify(args) => args.run(context),
         Command::Prove(args) => args.run(context),
+        Command::Fsck(args) => args.run(context),
+        Command::Monitor(args) => args.run(context).await,
         Command::Init(args) => args.run(context).await,
         Command::Check(args) => args.run(context).await,
         Command::Up(args) => args.run().await,

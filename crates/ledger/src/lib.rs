@@ -30,11 +30,11 @@ mod tiles;
 mod witness;
 
 pub use cosign::{
-    Answer, AskWitness, CosignLimits, Cosigning, PeerState, WitnessPeer, WitnessStanding, Witnessed,
-    ask_witnesses, compare,
+    Answer, AskWitness, CosignLimits, Cosigning, PeerState, WitnessPeer, WitnessStanding,
+    Witnessed, ask_witnesses, compare,
 };
 pub use disk::{Disk, Hook, Touch, is_full};
-pub use epoch::{LogName, init, new_epoch};
+pub use epoch::{LogName, init, new_epoch, own_log_keys};
 pub use error::LedgerError;
 pub use layout::Layout;
 pub use ledger::{Ledger, LedgerOptions, Opening};

@@ -12,6 +12,7 @@ mod health;
 pub mod init;
 mod live;
 mod openapi;
+pub mod remote;
 pub mod system;
 mod tls;
 pub mod trial;
@@ -27,6 +28,14 @@ pub use doctor::{Finding, Severity, check, doctor};
 pub use loggia_control::DeclaredFile;
 pub use loggia_ledger::LogName;
 pub use witnesses::{WitnessConfig, read_policy};
+
+/// The verification keys of the log in a data folder, out of that folder itself.
+///
+/// # Errors
+/// Where there is no ledger, or a key cannot be read.
+pub fn own_log_keys(data: &std::path::Path) -> anyhow::Result<Vec<loggia_tlog::VerifierKey>> {
+    loggia_ledger::own_log_keys(data).map_err(explain)
+}
 
 /// A ledger's error with its hint, for people.
 fn explain(error: loggia_ledger::LedgerError) -> anyhow::Error {

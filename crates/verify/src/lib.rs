@@ -2,9 +2,8 @@
 //! Needs nothing of a running server; depends on `tlog` and `model` alone.
 //!
 //! Start reading at [`folder`]: how a log lies on disk, read without trust. [`log`] checks all
-//! of it, [`session`] what may not be missing, [`witnessed`] who else has signed for it, [`proof`] one event by itself, [`monitor`] a log over
-//! time, [`report`] says
-//! what was found.
+//! of it, [`session`] what may not be missing, [`witnessed`] who else has signed for it, [`proof`]
+//! one event by itself, [`monitor`] a log over time; [`report`] says what was found.
 #![forbid(unsafe_code)]
 
 pub mod folder;

@@ -78,7 +78,11 @@ where
     }
     for (witness, bytes) in &seen.copies {
         let place = format!("the copy of the witness {witness}");
-        let size = bytes.as_ref();
+        let of_this_log = |bytes: &&Vec<u8>| {
+            let claimed = SignedNote::parse(bytes).ok().map(|note| Checkpoint::parse(note.text()));
+            !matches!(claimed, Some(Ok(claimed)) if claimed.origin() != watched.key.name())
+        };
+        let size = bytes.as_ref().filter(of_this_log);
         let size = size.and_then(|bytes| watched.hold(bytes, &place, &mut monitored.findings));
         monitored.copies.push((witness.clone(), size));
     }

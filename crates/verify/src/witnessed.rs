@@ -60,7 +60,13 @@ impl WitnessTrust {
             })?;
         let fresh: Vec<Cosignature> =
             opened.cosignatures.iter().filter(|one| !self.stale(one)).cloned().collect();
-        let by = opened.cosignatures.iter().filter_map(|one| self.named(one)).collect();
+        let mut by: Vec<CosignedBy> =
+            opened.cosignatures.iter().filter_map(|one| self.named(one)).collect();
+        // In the order of the policy: lines stand in the order in which they came.
+        let place = |by: &CosignedBy| {
+            self.policy.witnesses().iter().position(|witness| witness.name == by.witness)
+        };
+        by.sort_by_key(place);
         let (size, root) = (opened.checkpoint.size(), opened.checkpoint.root());
         Ok(Cosigned { size, root, by, quorum: self.policy.quorum(&fresh) })
     }

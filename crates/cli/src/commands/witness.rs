@@ -88,7 +88,9 @@ impl InitWitness {
         let keys = init(&self.folder.dir, &self.name, &file)?;
         let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
         context.out.either(&json!({ "dir": self.folder.dir, "keys": keys }), || keys.join("\n"))?;
-        say("\nThese are its verification keys (Ed25519; ML-DSA-44, which also stands against quantum");
+        say(
+            "\nThese are its verification keys (Ed25519; ML-DSA-44, which also stands against quantum",
+        );
         say("computers), for the quorum policies of auditors. For the gateway that it watches:\n");
         say("  [[ledger.witness]]");
         say("  name = \"auditor\"");

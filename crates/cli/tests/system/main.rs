@@ -19,6 +19,7 @@ mod drivers;
 mod operate;
 mod refusals;
 mod tamper;
+mod witness;
 
 use loggia_testkit::{GatewayOptions, GatewayUnderTest, Postgres, PostgresOptions};
 use std::path::PathBuf;
