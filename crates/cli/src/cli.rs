@@ -1,9 +1,9 @@
 //! The commands and what they take. What each of them does is in `commands`.
 
 use crate::commands::{
-    Apply, Check, Completion, Doctor, Enrol, Fsck, Init, Ledger, Lock, Login, Logout, Monitor,
-    Person, PgConfig, Plan, Prove, Resource, Search, Service, Session, Tail, Try, Up, Verify,
-    Whoami, Witness,
+    Apply, AuditCredentials, Check, Completion, Doctor, Enrol, Fsck, Init, Ledger, Lock, Login,
+    Logout, Monitor, Person, PgConfig, Plan, Prove, Resource, Search, Service, Session, Tail, Try,
+    Up, Verify, Whoami, Witness,
 };
 use crate::fail::EXIT_CODES;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -121,6 +121,8 @@ pub(crate) enum Command {
     Prove(Prove),
     /// Watch a log over time: that it only grows, and that witnesses see the same
     Monitor(Monitor),
+    /// Name the credentials that a target accepted and the log never minted
+    AuditCredentials(AuditCredentials),
     /// Check the files of this machine's own log
     Fsck(Fsck),
     /// Put a gateway in front of your own database, without a configuration file

@@ -2,6 +2,7 @@
 
 mod access;
 mod completion;
+mod credentials;
 mod declare;
 mod enrol;
 mod events;
@@ -21,6 +22,7 @@ mod witness;
 
 pub(crate) use access::{Logout, Whoami};
 pub(crate) use completion::Completion;
+pub(crate) use credentials::AuditCredentials;
 pub(crate) use declare::{Apply, Plan};
 pub(crate) use enrol::Enrol;
 pub(crate) use events::{Search, Tail};
@@ -101,6 +103,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Done {
         Command::Verify(args) => args.run(context),
         Command::Prove(args) => args.run(context),
         Command::Fsck(args) => args.run(context),
+        Command::AuditCredentials(args) => args.run(context),
         Command::Monitor(args) => args.run(context).await,
         Command::Init(args) => args.run(context).await,
         Command::Check(args) => args.run(context).await,

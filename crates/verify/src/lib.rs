@@ -3,9 +3,11 @@
 //!
 //! Start reading at [`folder`]: how a log lies on disk, read without trust. [`log`] checks all
 //! of it, [`session`] what may not be missing, [`witnessed`] who else has signed for it, [`proof`]
-//! one event by itself, [`monitor`] a log over time; [`report`] says what was found.
+//! one event by itself, [`monitor`] a log over time, [`credentials`] what targets
+//! accepted; [`report`] says what was found.
 #![forbid(unsafe_code)]
 
+pub mod credentials;
 pub mod folder;
 mod fuzz;
 pub mod log;

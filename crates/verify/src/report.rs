@@ -217,6 +217,8 @@ pub struct EpochReport {
     pub cosigned: Option<Cosigned>,
     /// Entries whose time is outside of what witnesses saw.
     pub outside_bracket: u64,
+    /// Times that a running gateway gave no sign of life.
+    pub silences: u64,
     /// What is worth knowing and not wrong.
     pub notes: Vec<String>,
 }
@@ -301,6 +303,7 @@ impl EpochReport {
             "cosigned": self.cosigned.as_ref().map(Cosigned::to_json),
             "not_cosigned": self.not_cosigned().map(|range| [range.start, range.end]),
             "outside_bracket": self.outside_bracket,
+            "silences": self.silences,
             "attested": false,
             "notes": self.notes,
         })
@@ -318,7 +321,11 @@ impl fmt::Display for Report {
             Verdict::Intact => writeln!(
                 f,
                 "intact: nothing under the checkpoint was altered, as far as the operator's key \
-                 can show (operator-trusted only: no witness has cosigned)"
+                 can show (operator-trusted only: {})",
+                match self.policy {
+                    None => "no policy says which witnesses count",
+                    Some(_) => "the policy asks for no witness",
+                }
             )?,
             Verdict::Tampered => writeln!(f, "TAMPERED: this is not what was signed")?,
             Verdict::Incomplete => {

@@ -127,6 +127,7 @@ impl Subject<'_> {
             unproven_tail: behind.unproven,
             cosigned: self.cosigned.clone(),
             outside_bracket,
+            silences: chains.silences().count,
             notes,
         };
         // In an altered log, only what leads to the signed root may name other keys.
@@ -269,6 +270,17 @@ fn notes_of(chains: &Chains, disclosed: Disclosed, unknown_kinds: u64) -> Vec<St
     let boots = chains.boots_skipped();
     if boots > 0 {
         notes.push(format!("{boots} boots left no entry: they ended before their first"));
+    }
+    let silences = chains.silences();
+    if silences.count > 0 {
+        notes.push(format!(
+            "{} times a running gateway said for more than three minutes not that it lives, the \
+             longest for {} s until entry {}: the machine slept, the gateway hung, or it was \
+             kept from writing",
+            silences.count,
+            silences.longest_us / 1_000_000,
+            silences.longest_at
+        ));
     }
     if disclosed.files_missing > 0 {
         notes.push(format!(
