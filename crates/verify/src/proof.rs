@@ -23,6 +23,8 @@ use serde_json::{Value as Json, json};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+pub mod via;
+
 /// How often a log that grows while it is read is tried again.
 const TRIES: usize = 4;
 
@@ -262,7 +264,10 @@ pub struct Proven {
     pub index: u64,
     /// Entries under the checkpoint.
     pub size: u64,
-    /// Who of the policy's witnesses has cosigned that; absent without a policy.
+    /// Name of the aggregator's log in which that checkpoint stands, where a second proof says so.
+    pub aggregator: Option<String>,
+    /// Who of the policy's witnesses has cosigned that, or the aggregator's checkpoint; absent
+    /// without a policy.
     pub cosigned: Option<Cosigned>,
     /// The event.
     pub event: Event,
@@ -281,6 +286,22 @@ pub fn verify_proof(
     proof: &[u8],
     entry: &[u8],
     disclosure: Option<&[u8]>,
+    trust: &Trust,
+) -> Result<Proven, Unproven> {
+    verify_proof_via(proof, entry, disclosure, None, trust)
+}
+
+/// As [`verify_proof`], with the second proof file of a log that is one of several: `via` proves
+/// that the checkpoint in the first one stands in an aggregator's log. Witnesses then cosign the
+/// aggregator's checkpoints alone, and the policy is asked about those. See [`via`] for the format.
+///
+/// # Errors
+/// As [`verify_proof`].
+pub fn verify_proof_via(
+    proof: &[u8],
+    entry: &[u8],
+    disclosure: Option<&[u8]>,
+    via: Option<&[u8]>,
     trust: &Trust,
 ) -> Result<Proven, Unproven> {
     let proof = TlogProof::parse(proof)
@@ -306,7 +327,13 @@ pub fn verify_proof(
             unproven(Verdict::Tampered, what)
         },
     )?;
-    let cosigned = quorum(&proof.checkpoint, &key, trust)?;
+    let (cosigned, aggregator) = match via {
+        None => (quorum(&proof.checkpoint, &key, trust)?, None),
+        Some(bytes) => {
+            let (note, aggregator) = via::verify(bytes, &proof.checkpoint, &key, trust)?;
+            (quorum(&note, &aggregator, trust)?, Some(aggregator.name().to_owned()))
+        }
+    };
     let event = Event::parse(entry).map_err(|error| {
         let what = format!("the entry is in the log, and is not an event: {error}");
         unproven(Verdict::Incomplete, what)
@@ -327,6 +354,7 @@ pub fn verify_proof(
         origin: checkpoint.origin().to_owned(),
         index: proof.index,
         size,
+        aggregator,
         cosigned,
         event,
         values,
@@ -398,6 +426,7 @@ impl Proven {
                 "operator_trusted_only"
             },
             "cosigned": self.cosigned.as_ref().map(Cosigned::to_json),
+            "aggregator": self.aggregator,
             "origin": self.origin,
             "index": self.index,
             "size": self.size,
@@ -428,6 +457,13 @@ impl fmt::Display for Proven {
             self.size,
             self.trust()
         )?;
+        if let Some(aggregator) = &self.aggregator {
+            writeln!(
+                f,
+                "  that checkpoint stands in the aggregator's log {}",
+                printable(aggregator)
+            )?;
+        }
         for (path, value) in &self.values {
             writeln!(f, "  {}: {}", printable(path), printable(&value.display()))?;
         }

@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use loggia_tlog::note::VerifierKey;
 use loggia_verify::WitnessTrust;
 use loggia_verify::log::{Options, Trust, verify_folder};
-use loggia_verify::proof::{ProofPart, Proven, Wanted, prove, verify_proof};
+use loggia_verify::proof::{ProofPart, Proven, Wanted, prove, verify_proof_via};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -53,6 +53,9 @@ pub(crate) struct Verify {
     /// With a proof: the disclosure of its sealed fields
     #[arg(long, value_name = "FILE")]
     open: Option<PathBuf>,
+    /// With a proof: the second one, which leads from its checkpoint to an aggregator's log
+    #[arg(long, value_name = "FILE")]
+    via: Option<PathBuf>,
     /// Check the tree and its files alone, not events, sessions and disclosures
     #[arg(long)]
     tree_only: bool,
@@ -124,7 +127,9 @@ impl Verify {
                 .hint("a proof is checked with the bytes of its entry: --entry e.json"));
         };
         let open = self.open.as_deref().map(read).transpose()?;
-        let proven = verify_proof(&read(&self.path)?, &read(entry)?, open.as_deref(), trust);
+        let via = self.via.as_deref().map(read).transpose()?;
+        let (proof, entry) = (read(&self.path)?, read(entry)?);
+        let proven = verify_proof_via(&proof, &entry, open.as_deref(), via.as_deref(), trust);
         match proven {
             Ok(proven) => context.out.either(&proven.to_json(), || told(&proven)),
             Err(unproven) => {
