@@ -2,8 +2,8 @@
 
 use crate::commands::{
     Apply, AuditCredentials, Check, Completion, Doctor, Enrol, Fsck, Init, Ledger, Lock, Login,
-    Logout, Monitor, Person, PgConfig, Plan, Prove, Resource, Search, Service, Session, Tail, Try,
-    Up, Verify, Whoami, Witness,
+    Logout, Mirror, Monitor, Person, PgConfig, Plan, Prove, Resource, Restore, Search, Service,
+    Session, Tail, Try, Up, Verify, Whoami, Witness,
 };
 use crate::fail::EXIT_CODES;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -123,6 +123,10 @@ pub(crate) enum Command {
     Monitor(Monitor),
     /// Name the credentials that a target accepted and the log never minted
     AuditCredentials(AuditCredentials),
+    /// Keep a second copy of a log, verified on arrival
+    Mirror(Mirror),
+    /// Rebuild a data folder's log from a copy
+    Restore(Restore),
     /// Check the files of this machine's own log
     Fsck(Fsck),
     /// Put a gateway in front of your own database, without a configuration file

@@ -2,6 +2,7 @@
 
 mod access;
 mod completion;
+mod copies;
 mod credentials;
 mod declare;
 mod enrol;
@@ -22,6 +23,7 @@ mod witness;
 
 pub(crate) use access::{Logout, Whoami};
 pub(crate) use completion::Completion;
+pub(crate) use copies::{Mirror, Restore};
 pub(crate) use credentials::AuditCredentials;
 pub(crate) use declare::{Apply, Plan};
 pub(crate) use enrol::Enrol;
@@ -100,9 +102,11 @@ pub(crate) async fn run(command: Command, context: &Context) -> Done {
         Command::Plan(args) => args.run(context).await,
         Command::Apply(args) => args.run(context).await,
         Command::Completion(args) => args.run(context),
-        Command::Verify(args) => args.run(context),
+        Command::Verify(args) => args.run(context).await,
         Command::Prove(args) => args.run(context),
         Command::Fsck(args) => args.run(context),
+        Command::Mirror(args) => args.run(context).await,
+        Command::Restore(args) => args.run(context).await,
         Command::AuditCredentials(args) => args.run(context),
         Command::Monitor(args) => args.run(context).await,
         Command::Init(args) => args.run(context).await,

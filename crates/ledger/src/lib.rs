@@ -4,7 +4,7 @@
 //! durable, `publish` puts it into tiles and under a signed checkpoint, `follow` shows it to
 //! everything else. `recover` takes up what a crash left and goes on with the same steps.
 //!
-//! `cosign` takes each checkpoint to the log's witnesses; `witness` is the other side: a witness of other people's logs.
+//! `mirror` makes a second copy. `cosign` takes each checkpoint to the log's witnesses; `witness` is the other side: a witness of other people's logs.
 //!
 //! What is trusted: nothing on disk but the keys. `log/` and `wal/` are held to every checkpoint
 //! that is still known; `resume.json` is a view and can be deleted.
@@ -19,6 +19,7 @@ mod follow;
 mod layout;
 mod ledger;
 mod metrics;
+mod mirror;
 mod publish;
 mod recover;
 mod resume;
@@ -39,5 +40,6 @@ pub use error::LedgerError;
 pub use layout::Layout;
 pub use ledger::{Ledger, LedgerOptions, Opening};
 pub use metrics::LedgerMetrics;
+pub use mirror::{FolderSource, Mirror, MirrorEntry, MirrorError, MirrorSource, Pulled};
 pub use shared::Fatal;
 pub use witness::{NotCosigned, Remembered, Witness, WitnessError, WitnessOptions};

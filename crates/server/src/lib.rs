@@ -6,6 +6,7 @@
 mod authorize;
 mod compose;
 pub mod config;
+pub mod copies;
 mod doctor;
 mod door;
 mod health;

@@ -2,16 +2,19 @@
 
 use crate::web::{HttpWitness, Web, prefix};
 use futures::future::join_all;
-use loggia_ledger::AskWitness;
+use loggia_ledger::{AskWitness, MirrorEntry, MirrorSource};
 use loggia_tlog::note::MAX_NOTE_BYTES;
-use loggia_tlog::tile::{TILE_WIDTH, TileReadError};
-use loggia_tlog::{Hash, HashReader, TileId, TileReader};
+use loggia_tlog::tile::{MAX_ENTRY_BYTES, TILE_WIDTH, TileReadError, bundle_decode};
+use loggia_tlog::{BundleId, Hash, HashReader, TileId, TileReader};
 use reqwest::Url;
 use std::path::Path;
 use tokio::runtime::Handle;
 
 /// The longest tile, in bytes.
 const TILE_BYTES_MAX: usize = TILE_WIDTH as usize * 32;
+
+/// The longest bundle, in bytes.
+const BUNDLE_BYTES_MAX: usize = TILE_WIDTH as usize * (2 + MAX_ENTRY_BYTES);
 
 /// A log below an address.
 #[derive(Clone)]
@@ -81,6 +84,54 @@ impl HashReader for RemoteHashes {
             TileReadError::Fetch { source, .. } => source,
             other => other.to_string(),
         })
+    }
+}
+
+/// A log over HTTP as the source of a copy: the log alone, for what is disclosed beside it is not
+/// served to strangers. For threads that may block.
+pub struct RemoteSource {
+    log: RemoteLog,
+    handle: Handle,
+}
+
+impl RemoteSource {
+    /// The log below an address.
+    pub fn new(log: RemoteLog, handle: Handle) -> Self {
+        Self { log, handle }
+    }
+}
+
+impl MirrorSource for RemoteSource {
+    fn checkpoint(&self) -> Result<Option<Vec<u8>>, String> {
+        self.handle.block_on(self.log.file("checkpoint"))
+    }
+
+    fn cosigned(&self) -> Result<Option<Vec<u8>>, String> {
+        self.handle.block_on(self.log.file("cosigned"))
+    }
+
+    fn entries(&self, from: u64, _max: usize, size: u64) -> Result<Vec<MirrorEntry>, String> {
+        let width = u64::from(TILE_WIDTH);
+        let bundle = BundleId::in_tree(from / width, size);
+        let bundle = bundle.ok_or_else(|| format!("a log of {size} has no entry {from}"))?;
+        let bytes = self.handle.block_on(self.log.get(&bundle.path(), BUNDLE_BYTES_MAX))?;
+        let (bytes, found) = match bytes {
+            Some(bytes) => (bytes, bundle.width()),
+            None => {
+                let full = bundle.to_full();
+                let bytes = self.handle.block_on(self.log.get(&full.path(), BUNDLE_BYTES_MAX))?;
+                (bytes.ok_or_else(|| format!("{} is missing", bundle.path()))?, full.width())
+            }
+        };
+        let entries =
+            bundle_decode(&bytes, found).map_err(|error| format!("{}: {error}", bundle.path()))?;
+        let skipped = usize::try_from(from % width).unwrap_or(usize::MAX);
+        let wanted = entries.into_iter().take(bundle.width().into()).skip(skipped);
+        Ok(wanted.map(|entry| (entry.to_vec(), None)).collect())
+    }
+
+    fn blob(&self, _name: &str) -> Result<Option<Vec<u8>>, String> {
+        Ok(None)
     }
 }
 

@@ -37,7 +37,7 @@ A policy says which witnesses count (C2SP tlog-policy). Yours should be mandator
   quorum q"
 )]
 pub(crate) struct Verify {
-    /// A data folder, the folder of an epoch, or a .tlog-proof file
+    /// A data folder, the folder of an epoch, an address of a log, or a .tlog-proof file
     path: PathBuf,
     /// The log's verification key, from outside the log; may be given several times
     #[arg(long, value_name = "VKEY", required_unless_present = "policy")]
@@ -53,6 +53,9 @@ pub(crate) struct Verify {
     /// With a proof: the disclosure of its sealed fields
     #[arg(long, value_name = "FILE")]
     open: Option<PathBuf>,
+    /// With an address: authorities that vouch for its certificate (PEM)
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
     /// With a proof: the second one, which leads from its checkpoint to an aggregator's log
     #[arg(long, value_name = "FILE")]
     via: Option<PathBuf>,
@@ -62,7 +65,7 @@ pub(crate) struct Verify {
 }
 
 /// Whose cosignatures count.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(super) struct QuorumOptions {
     /// A quorum policy (C2SP tlog-policy), from outside the log: logs, witnesses, how many of them
     #[arg(long, value_name = "FILE")]
@@ -106,12 +109,19 @@ impl QuorumOptions {
 }
 
 impl Verify {
-    pub(super) fn run(self, context: &Context) -> Done {
+    pub(super) async fn run(mut self, context: &Context) -> Done {
         let trust = self.quorum.trust(&self.key)?;
         if self.path.is_dir() {
             return self.folder(trust, context);
         }
-        self.proof(&trust, context)
+        let address = self.path.to_str().filter(|path| path.contains("://")).map(str::to_owned);
+        let Some(address) = address else { return self.proof(&trust, context) };
+        // Fetched as a whole, because all of it is read more than once; gone when this ends.
+        let copy = super::copies::Temporary::new()?;
+        let source = loggia_server::copies::Source::new(&address, self.ca_file.as_deref())?;
+        super::copies::pull(source, copy.path(), &trust.keys).await?;
+        self.path = copy.path().to_owned();
+        self.folder(trust, context)
     }
 
     fn folder(self, trust: Trust, context: &Context) -> Done {

@@ -13,6 +13,7 @@
 )]
 
 mod control;
+mod copies;
 mod counts;
 mod doors;
 mod drivers;

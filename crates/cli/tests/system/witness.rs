@@ -22,7 +22,7 @@ impl Drop for WitnessProcess {
     }
 }
 
-fn loggia(arguments: &[&str]) -> Output {
+pub(super) fn loggia(arguments: &[&str]) -> Output {
     Command::new(program()).args(arguments).env("NO_COLOR", "1").output().unwrap()
 }
 
@@ -95,7 +95,7 @@ fn verify(data: &Path, policy: &Path, more: &[&str]) -> (Option<i32>, serde_json
     (output.status.code(), report)
 }
 
-fn statement(gateway: &GatewayUnderTest, text: &str) {
+pub(super) fn statement(gateway: &GatewayUnderTest, text: &str) {
     let output = psql(gateway, "alice", "disk").args(["-c", text]).output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
 }
@@ -315,7 +315,7 @@ fn rewrite(epoch: &Path, key: &SigningKey) {
     let _ = std::fs::remove_file(epoch.join("resume.json"));
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
         if entry.file_type().unwrap().is_dir() {
@@ -327,12 +327,12 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// Serves a folder over HTTP, one request after the other.
-struct FileServer {
-    address: String,
+pub(super) struct FileServer {
+    pub(super) address: String,
 }
 
 impl FileServer {
-    fn start(folder: &Path) -> Self {
+    pub(super) fn start(folder: &Path) -> Self {
         use std::io::Write as _;
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}/", listener.local_addr().unwrap());
