@@ -68,6 +68,12 @@ impl Fail {
         Self { exit: 0, ..Self::new("") }
     }
 
+    /// With this exit code.
+    pub(crate) fn exit(mut self, exit: u8) -> Self {
+        self.exit = exit;
+        self
+    }
+
     /// With what to do.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

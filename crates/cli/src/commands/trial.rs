@@ -119,7 +119,7 @@ fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-fn temporary_folder() -> Done<PathBuf> {
+pub(super) fn temporary_folder() -> Done<PathBuf> {
     let mint = loggia_server::system::mint();
     let name = format!("loggia-try-{}", hex::encode(mint.random::<6>()));
     let path = std::env::temp_dir().join(name);
