@@ -15,6 +15,7 @@ usage: cargo xtask COMMAND
   tidy       the house rules that a program can check
   fuzz [TARGET] [-- CARGO_FUZZ_ARGUMENTS]
              fuzz one target; without a target, list them
+  wasm       compile what an outsider verifies with for a browser
   demo [--once]
              a scripted morning on a real PostgreSQL, then a gateway to try by hand
              --once         end by itself after the morning
@@ -32,6 +33,7 @@ pub(crate) enum Command {
     Lint,
     Tidy,
     Fuzz { target: Option<String>, rest: Vec<String> },
+    Wasm,
     Tool { tool: Tool, rest: Vec<String> },
 }
 
@@ -94,6 +96,7 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Command, Misuse> {
         "lint" => nothing_more(&rest).map(|()| Command::Lint),
         "tidy" => nothing_more(&rest).map(|()| Command::Tidy),
         "fuzz" => parse_fuzz(rest),
+        "wasm" => nothing_more(&rest).map(|()| Command::Wasm),
         "demo" => Ok(Command::Tool { tool: Tool::Demo, rest }),
         "bench" => Ok(Command::Tool { tool: Tool::Bench, rest }),
         "torture" => Ok(Command::Tool { tool: Tool::Torture, rest }),

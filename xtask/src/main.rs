@@ -13,6 +13,7 @@ mod step;
 mod test;
 mod tidy;
 mod tool;
+mod wasm;
 
 use std::process::ExitCode;
 
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Command::Lint => lint::run(),
         Command::Tidy => tidy::run(),
         Command::Fuzz { target, rest } => fuzz::run(target.as_deref(), &rest),
+        Command::Wasm => wasm::run(),
         Command::Tool { tool, rest } => tool::run(tool, &rest),
     };
     match outcome {

@@ -1,9 +1,9 @@
 //! The commands and what they take. What each of them does is in `commands`.
 
 use crate::commands::{
-    Apply, Check, Completion, Doctor, Enrol, Init, Key, Ledger, Lock, Login, Logout, Person,
-    PgConfig, Plan, Prove, Resource, Search, Service, Session, SshCa, SshConfig, Tail, Try, Up,
-    Verify, Whoami,
+    Apply, AuditCredentials, Check, Completion, Doctor, Enrol, Fsck, Init, Key, Ledger, Lock,
+    Login, Logout, Mirror, Monitor, Person, PgConfig, Plan, Prove, Resource, Restore, Search,
+    Service, Session, SshCa, SshConfig, Tail, Try, Up, Verify, Whoami, Witness,
 };
 use crate::fail::EXIT_CODES;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -127,6 +127,16 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Write the proof of one event
     Prove(Prove),
+    /// Watch a log over time: that it only grows, and that witnesses see the same
+    Monitor(Monitor),
+    /// Name the credentials that a target accepted and the log never minted
+    AuditCredentials(AuditCredentials),
+    /// Keep a second copy of a log, verified on arrival
+    Mirror(Mirror),
+    /// Rebuild a data folder's log from a copy
+    Restore(Restore),
+    /// Check the files of this machine's own log
+    Fsck(Fsck),
     /// Put a gateway in front of your own database or host, without a configuration file
     Try(Try),
     /// Make a data folder, keys, the first administrator and a commented configuration file
@@ -140,6 +150,9 @@ pub(crate) enum Command {
     /// The log itself
     #[command(subcommand)]
     Ledger(Ledger),
+    /// Remember other people's logs, on a machine that is not theirs
+    #[command(subcommand)]
+    Witness(Witness),
     /// Print completions for your shell
     Completion(Completion),
 }

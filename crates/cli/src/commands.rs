@@ -2,12 +2,15 @@
 
 mod access;
 mod completion;
+mod copies;
+mod credentials;
 mod declare;
 mod enrol;
 mod events;
 mod key;
 mod lock;
 mod login;
+mod monitor;
 mod operate;
 mod people;
 mod pg_config;
@@ -19,24 +22,29 @@ mod shown_live;
 mod ssh_ca;
 mod ssh_config;
 mod trial;
+mod witness;
 
 pub(crate) use access::{Logout, Whoami};
 pub(crate) use completion::Completion;
+pub(crate) use copies::{Mirror, Restore};
+pub(crate) use credentials::AuditCredentials;
 pub(crate) use declare::{Apply, Plan};
 pub(crate) use enrol::Enrol;
 pub(crate) use events::{Search, Tail};
 pub(crate) use key::Key;
 pub(crate) use lock::Lock;
 pub(crate) use login::Login;
+pub(crate) use monitor::Monitor;
 pub(crate) use operate::{Check, Doctor, Init, Ledger, Up};
 pub(crate) use people::{Person, Service};
 pub(crate) use pg_config::PgConfig;
-pub(crate) use proof::{Prove, Verify};
+pub(crate) use proof::{Fsck, Prove, Verify};
 pub(crate) use resource::Resource;
 pub(crate) use session::Session;
 pub(crate) use ssh_ca::SshCa;
 pub(crate) use ssh_config::SshConfig;
 pub(crate) use trial::Try;
+pub(crate) use witness::Witness;
 
 use crate::ask::Ask;
 use crate::cli::{Color, Command, Global};
@@ -103,14 +111,20 @@ pub(crate) async fn run(command: Command, context: &Context) -> Done {
         Command::Plan(args) => args.run(context).await,
         Command::Apply(args) => args.run(context).await,
         Command::Completion(args) => args.run(context),
-        Command::Verify(args) => args.run(context),
+        Command::Verify(args) => args.run(context).await,
         Command::Prove(args) => args.run(context),
+        Command::Fsck(args) => args.run(context),
+        Command::Mirror(args) => args.run(context).await,
+        Command::Restore(args) => args.run(context).await,
+        Command::AuditCredentials(args) => args.run(context),
+        Command::Monitor(args) => args.run(context).await,
         Command::Init(args) => args.run(context).await,
         Command::Check(args) => args.run(context).await,
         Command::Up(args) => args.run().await,
         Command::Try(args) => args.run(context.ask, context.out).await,
         Command::Doctor(args) => args.run(context).await,
         Command::Ledger(args) => args.run(context).await,
+        Command::Witness(args) => args.run(context).await,
     }
 }
 

@@ -9,6 +9,7 @@ use loggia_model::catalogue::Kind;
 use loggia_model::id::{ActorId, NodeId};
 use loggia_model::port::Append;
 use loggia_model::{EventDraft, Mint, Value};
+use loggia_tlog::VerifierKey;
 use loggia_tlog::note::SigningKey;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{File, OpenOptions};
@@ -90,6 +91,21 @@ impl EpochKey {
             node.ok_or_else(|| LedgerError::damaged(&path, "it is the key of another log"))?;
         Ok(Self { epoch, node, signing })
     }
+}
+
+/// The public halves of the keys of all epochs in a data folder. Whoever verifies with them trusts
+/// the folder.
+///
+/// # Errors
+/// Where there is no ledger, or a key cannot be read.
+pub fn own_log_keys(data: &Path) -> Result<Vec<VerifierKey>, LedgerError> {
+    let layout = Layout::new(data);
+    let latest = EpochKey::load_latest(&layout)?;
+    let mut keys = vec![latest.signing.verifier().clone()];
+    for epoch in 1..latest.epoch {
+        keys.push(EpochKey::load(&layout, epoch)?.signing.verifier().clone());
+    }
+    Ok(keys)
 }
 
 /// Takes the lock of the data folder. It is the process's: it goes when the process dies.

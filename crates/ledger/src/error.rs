@@ -41,16 +41,16 @@ pub enum LedgerError {
         found: u64,
         /// Entries of the published checkpoint.
         known: u64,
-        /// Where that checkpoint is.
-        copy: PathBuf,
+        /// Where that checkpoint is: a file, or a witness.
+        place: String,
     },
     /// The folder has another history than the one a checkpoint was published over.
     #[error("the ledger differs from the history that was published at {known} entries")]
     Forked {
         /// Entries of the published checkpoint.
         known: u64,
-        /// Where that checkpoint is.
-        copy: PathBuf,
+        /// Where that checkpoint is: a file, or a witness.
+        place: String,
     },
     /// Others than its owner can read the log's key.
     #[error("{0} can be read by others than its owner")]
@@ -109,11 +109,10 @@ impl LedgerError {
             Self::Locked { .. } => Some(
                 "stop that process first; a second gateway needs a data folder of its own".into(),
             ),
-            Self::Behind { copy, .. } | Self::Forked { copy, .. } => Some(format!(
+            Self::Behind { place, .. } | Self::Forked { place, .. } => Some(format!(
                 "restore the newest copy of the data folder. If there is none, begin a new epoch: \
                  `loggia ledger new-epoch --reason TEXT` says so in the log. The published \
-                 checkpoint is {}",
-                copy.display()
+                 checkpoint is with {place}"
             )),
             Self::Damaged { .. } | Self::Folder(_) => Some(
                 "`loggia verify` names every damaged place; restore the data folder from a copy, \

@@ -1,5 +1,6 @@
 //! The ledger as the rest of Loggia sees it.
 
+use crate::cosign::{WitnessStanding, Witnessed};
 use crate::disk::Disk;
 use crate::epoch::{EpochKey, lock_folder};
 use crate::error::LedgerError;
@@ -18,6 +19,7 @@ use loggia_model::event::{Role, SessionSlot};
 use loggia_model::id::{ActorId, EventId, NodeId, SessionId};
 use loggia_model::port::{Append, AppendError, Appended, Committed, Follow, OnDisk, ReadLog};
 use loggia_model::{Draft, EventDraft, Fault, Mint, PublicError};
+use loggia_tlog::SignedNote;
 use parking_lot::{Condvar, Mutex};
 use std::fs::File;
 use std::panic::AssertUnwindSafe;
@@ -59,6 +61,8 @@ pub struct LedgerOptions {
     pub last_words: Option<LastWords>,
     /// Called when the disk cannot be trusted any more.
     pub fatal: Fatal,
+    /// What the log's witnesses know of it; see [`crate::ask_witnesses`].
+    pub witnessed: Vec<Witnessed>,
     /// The very first entry of an epoch, before `node.boot`.
     pub(crate) first: Option<EventDraft>,
 }
@@ -79,6 +83,7 @@ impl LedgerOptions {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             last_words: None,
             fatal: Arc::new(|_| std::process::abort()),
+            witnessed: Vec::new(),
             first: None,
         }
     }
@@ -122,7 +127,8 @@ impl Ledger {
         let epoch = EpochLayout::open(&layout.epoch(key.epoch))?;
         let copy = options.checkpoint_copy.clone();
         let verifier = key.signing.verifier().clone();
-        let recovered = recover(&options.disk, &epoch, &verifier, copy.as_deref())?;
+        let recovered =
+            recover(&options.disk, &epoch, &verifier, copy.as_deref(), &options.witnessed)?;
         let copy_present = copy.as_deref().is_some_and(std::path::Path::exists);
         let boot = next_boot(&options.disk, &layout, recovered.standing.boot)?;
 
@@ -162,6 +168,15 @@ impl Ledger {
     /// Entries below the last durable checkpoint; changes as the log is published.
     pub fn published(&self) -> watch::Receiver<u64> {
         self.shared.published.subscribe()
+    }
+
+    /// Where the log's witnesses stand; empty where it has none.
+    pub fn witnesses(&self) -> Vec<WitnessStanding> {
+        self.shared.witnesses.lock().clone()
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// Whether events are taken now; why not, otherwise.
@@ -283,6 +298,7 @@ fn assemble(
 
     let standing = Standing { boot, seq: 0, changes: Vec::new(), ..before.clone() };
     let tiles = Tiles::load(disk.clone(), epoch.clone(), recovered.published)?;
+    let shown = shown(&epoch, recovered.published);
     let tail = Tail::new(recovered.published);
     tail.push(recovered.beyond);
     let sequencer = Sequencer::new(
@@ -305,6 +321,8 @@ fn assemble(
         on_disk: watch::channel(size).0,
         tail,
         published: watch::channel(recovered.published).0,
+        shown: Mutex::new(shown),
+        witnesses: Mutex::default(),
         key: key.signing,
         checkpoint_copy: options.checkpoint_copy.clone(),
         boot,
@@ -315,6 +333,12 @@ fn assemble(
         stopping: Condvar::new(),
     });
     Ok((shared, tiles, before))
+}
+
+/// The checkpoint in the folder, with the cosignatures that stand on it.
+fn shown(epoch: &EpochLayout, size: u64) -> Option<(u64, SignedNote)> {
+    let bytes = std::fs::read(epoch.folder.checkpoint_path()).ok()?;
+    Some((size, SignedNote::parse(&bytes).ok()?))
 }
 
 /// Writes `node.boot` and what the last boot left unsaid, and makes it durable.

@@ -4,10 +4,13 @@
 //! durable, `publish` puts it into tiles and under a signed checkpoint, `follow` shows it to
 //! everything else. `recover` takes up what a crash left and goes on with the same steps.
 //!
+//! `mirror` makes a second copy. `cosign` takes each checkpoint to the log's witnesses; `witness` is the other side: a witness of other people's logs.
+//!
 //! What is trusted: nothing on disk but the keys. `log/` and `wal/` are held to every checkpoint
 //! that is still known; `resume.json` is a view and can be deleted.
 
 mod blobs;
+mod cosign;
 mod disk;
 mod epoch;
 mod error;
@@ -16,6 +19,7 @@ mod follow;
 mod layout;
 mod ledger;
 mod metrics;
+mod mirror;
 mod publish;
 mod recover;
 mod resume;
@@ -24,11 +28,18 @@ mod sequencer;
 mod shared;
 mod tail;
 mod tiles;
+mod witness;
 
+pub use cosign::{
+    Answer, AskWitness, CosignLimits, Cosigning, PeerState, WitnessPeer, WitnessStanding,
+    Witnessed, ask_witnesses, compare,
+};
 pub use disk::{Disk, Hook, Touch, is_full};
-pub use epoch::{LogName, init, new_epoch};
+pub use epoch::{LogName, init, new_epoch, own_log_keys};
 pub use error::LedgerError;
 pub use layout::Layout;
 pub use ledger::{LastWords, Ledger, LedgerOptions, Opening};
 pub use metrics::LedgerMetrics;
+pub use mirror::{FolderSource, Mirror, MirrorEntry, MirrorError, MirrorSource, Pulled};
 pub use shared::Fatal;
+pub use witness::{NotCosigned, Remembered, Witness, WitnessError, WitnessOptions};

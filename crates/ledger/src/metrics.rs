@@ -1,12 +1,20 @@
 //! What the ledger counts.
 
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+/// Which witness.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WitnessLabel {
+    witness: String,
+}
 
 /// Counters of the ledger.
 #[derive(Clone)]
@@ -23,6 +31,13 @@ pub struct LedgerMetrics {
     pub paused: Counter,
     /// Followers that broke and are fed no more.
     pub followers_dead: Gauge,
+    /// Entries below the last checkpoint that enough witnesses have cosigned.
+    pub cosigned_size: Gauge,
+    /// Checkpoints that a witness refused, or answered falsely.
+    pub witness_refusals: Counter,
+    /// Requests that a witness did not answer.
+    pub witness_silences: Counter,
+    witness_lag_s: Family<WitnessLabel, Gauge>,
     lag_us_max: Arc<AtomicU64>,
 }
 
@@ -35,6 +50,10 @@ impl Default for LedgerMetrics {
             checkpoint_size: Gauge::default(),
             paused: Counter::default(),
             followers_dead: Gauge::default(),
+            cosigned_size: Gauge::default(),
+            witness_refusals: Counter::default(),
+            witness_silences: Counter::default(),
+            witness_lag_s: Family::default(),
             lag_us_max: Arc::default(),
         }
     }
@@ -52,7 +71,20 @@ impl LedgerMetrics {
         group.register("checkpoint_size", "Entries below the last checkpoint", size);
         let dead = self.followers_dead.clone();
         group.register("followers_dead", "Followers that broke", dead);
+        let (size, refused) = (self.cosigned_size.clone(), self.witness_refusals.clone());
+        group.register("cosigned_size", "Entries below the last cosigned checkpoint", size);
+        group.register("witness_refusals", "Checkpoints that a witness refused", refused);
+        let silences = self.witness_silences.clone();
+        group.register("witness_silences", "Requests that a witness did not answer", silences);
+        let lag = self.witness_lag_s.clone();
+        group.register("witness_lag_seconds", "Age of what a witness has not cosigned", lag);
         group.register("paused", "Appends refused by a paused ledger", self.paused.clone());
+    }
+
+    pub(crate) fn set_witness_lag(&self, witness: &str, lag_s: u64) {
+        let label = WitnessLabel { witness: witness.to_owned() };
+        let lag_s = i64::try_from(lag_s).unwrap_or(i64::MAX);
+        self.witness_lag_s.get_or_create(&label).set(lag_s);
     }
 
     pub(crate) fn note_lag(&self, lag: Duration) {

@@ -8,6 +8,7 @@ use crate::sequencer::Standing;
 use crate::shared::Shared;
 use crate::tiles::Tiles;
 use loggia_model::port::AppendError;
+use loggia_tlog::SignedNote;
 use loggia_tlog::checkpoint::Checkpoint;
 use loggia_tlog::hash::Hash;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ pub(crate) struct Publisher {
     /// Whether the tiles are those of a round that failed half-way.
     stale: bool,
     /// A checkpoint that is signed and recorded but not yet shown: no other is signed before it is.
-    recorded: Option<(u64, String)>,
+    recorded: Option<(u64, SignedNote)>,
 }
 
 impl Publisher {
@@ -112,8 +113,8 @@ impl Publisher {
         // 4. The checkpoint, durable in the write-ahead log before it leaves the process. A crash
         //    after this finds it there and holds the next checkpoint to it.
         let checkpoint = Checkpoint::new(self.shared.key.name(), standing.size, self.tiles.root())?;
-        let note = checkpoint.sign(&self.shared.key)?.to_string();
-        self.shared.sequencer.lock().checkpoint_record(note.as_bytes())?;
+        let note = checkpoint.sign(&self.shared.key)?;
+        self.shared.sequencer.lock().checkpoint_record(note.to_string().as_bytes())?;
         crate::flush::flush(&self.shared)?;
 
         // 5. Now it may be seen.
@@ -139,11 +140,17 @@ impl Publisher {
     /// is allowed; one before both leaves it to recovery, which shows it too.
     fn show_recorded(&mut self) -> Result<(), LedgerError> {
         let Some((size, note)) = self.recorded.clone() else { return Ok(()) };
+        let text = note.to_string();
         let replace = |path: &std::path::Path| {
-            let replaced = self.shared.disk.replace(path, note.as_bytes());
+            let replaced = self.shared.disk.replace(path, text.as_bytes());
             replaced.map_err(|error| LedgerError::io(path, error))
         };
-        replace(&self.shared.epoch.folder.checkpoint_path())?;
+        {
+            // Cosignatures are put beside it meanwhile; they must not put an older one back.
+            let mut shown = self.shared.shown.lock();
+            replace(&self.shared.epoch.folder.checkpoint_path())?;
+            *shown = Some((size, note));
+        }
         self.shared.published.send_replace(size);
         self.shared.tail.in_tiles(size);
         self.shared.metrics.checkpoint_size.set(i64::try_from(size).unwrap_or(i64::MAX));

@@ -1,6 +1,7 @@
 //! Opening: what is on disk becomes the state to go on from. The entries that a crash left in the
 //! write-ahead log go through the same tiles and the same round of publishing as every other.
 
+use crate::cosign::{Known, Witnessed};
 use crate::disk::Disk;
 use crate::error::LedgerError;
 use crate::layout::EpochLayout;
@@ -14,7 +15,7 @@ use loggia_tlog::checkpoint::Checkpoint;
 use loggia_tlog::merkle::{CompactRange, root_of};
 use loggia_tlog::note::VerifierKey;
 use loggia_verify::wal::{EndReason, RecordType, WalEnd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Entries that are read back at a time.
 const READ_ENTRIES: usize = 4_096;
@@ -36,6 +37,7 @@ pub(crate) fn recover(
     layout: &EpochLayout,
     key: &VerifierKey,
     copy: Option<&Path>,
+    witnessed: &[Witnessed],
 ) -> Result<Recovered, LedgerError> {
     let checkpoint = read_checkpoint(&layout.folder.checkpoint_path(), key)?;
     let mut published = checkpoint.as_ref().map_or(0, Checkpoint::size);
@@ -46,14 +48,25 @@ pub(crate) fn recover(
 
     let mut promised = Vec::new();
     for note in &wal.checkpoints {
-        promised.push((layout.wal.clone(), open(note, key, &layout.wal)?));
+        promised.push((shown(&layout.wal), open(note, key, &layout.wal)?));
     }
     if let Some(copy) = copy
         && let Some(checkpoint) = read_checkpoint(copy, key)?
     {
-        promised.push((copy.to_owned(), checkpoint));
+        promised.push((shown(copy), checkpoint));
     }
-    promised.extend(checkpoint.map(|checkpoint| (layout.folder.checkpoint_path(), checkpoint)));
+    let path = layout.folder.checkpoint_path();
+    promised.extend(checkpoint.map(|checkpoint| (shown(&path), checkpoint)));
+    let found = published + wal.beyond.len() as u64;
+    for Witnessed { place, what, .. } in witnessed.iter().filter(|one| one.origin == key.name()) {
+        match what {
+            Known::Checkpoint(checkpoint) => promised.push((place.clone(), checkpoint.clone())),
+            Known::Size(known) if *known > found => {
+                return Err(LedgerError::Behind { found, known: *known, place: place.clone() });
+            }
+            Known::Size(_) => {}
+        }
+    }
     hold_to(layout, published, &wal.beyond, &promised)?;
 
     if let Some(newer) = show_recorded(disk, layout, key, published, &wal.checkpoints)? {
@@ -62,6 +75,10 @@ pub(crate) fn recover(
     }
     let standing = stand(layout, published, &wal.beyond)?;
     Ok(Recovered { published, beyond: wal.beyond, standing })
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
 }
 
 /// A crash between recording a checkpoint and showing it left it in the write-ahead log alone. It
@@ -162,14 +179,14 @@ fn hold_to(
     layout: &EpochLayout,
     published: u64,
     beyond: &[Committed],
-    promised: &[(PathBuf, Checkpoint)],
+    promised: &[(String, Checkpoint)],
 ) -> Result<(), LedgerError> {
     let found = published + beyond.len() as u64;
     let reader = layout.folder.hash_reader(published);
     for (place, checkpoint) in promised {
         let known = checkpoint.size();
         if known > found {
-            return Err(LedgerError::Behind { found, known, copy: place.clone() });
+            return Err(LedgerError::Behind { found, known, place: place.clone() });
         }
         let damaged = |error: &dyn std::fmt::Display| LedgerError::damaged(&layout.log, error);
         let root = if known <= published {
@@ -184,7 +201,7 @@ fn hold_to(
             range.root()
         };
         if root != checkpoint.root() {
-            return Err(LedgerError::Forked { known, copy: place.clone() });
+            return Err(LedgerError::Forked { known, place: place.clone() });
         }
     }
     Ok(())

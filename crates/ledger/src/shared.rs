@@ -1,11 +1,13 @@
 //! What the threads of a ledger share.
 
+use crate::cosign::WitnessStanding;
 use crate::disk::Disk;
 use crate::layout::{EpochLayout, Layout};
 use crate::metrics::LedgerMetrics;
 use crate::segments::Segments;
 use crate::sequencer::Sequencer;
 use crate::tail::Tail;
+use loggia_tlog::SignedNote;
 use loggia_tlog::note::SigningKey;
 use parking_lot::{Condvar, Mutex};
 use std::path::PathBuf;
@@ -31,6 +33,11 @@ pub(crate) struct Shared {
     pub(crate) tail: Tail,
     /// Number of entries below the last durable checkpoint.
     pub(crate) published: watch::Sender<u64>,
+    /// The checkpoint in `log/checkpoint`, with the cosignatures that have come. Whoever replaces
+    /// that file holds this.
+    pub(crate) shown: Mutex<Option<(u64, SignedNote)>>,
+    /// Where the witnesses stand.
+    pub(crate) witnesses: Mutex<Vec<WitnessStanding>>,
     pub(crate) key: SigningKey,
     pub(crate) checkpoint_copy: Option<PathBuf>,
     pub(crate) boot: u64,

@@ -348,7 +348,7 @@ async fn a_checkpoint_that_could_not_be_shown_is_shown_before_another_is_signed(
     append(&ledger, world.draft(Kind::SessionEnd, session, Role::End)).await;
     ledger.close("test").unwrap();
     let keys = vec![VerifierKey::parse(&world.vkey).unwrap()];
-    let trust = loggia_verify::log::Trust { keys, known_checkpoints: Vec::new() };
+    let trust = loggia_verify::log::Trust { keys, ..Default::default() };
     let data = world.folder.path().join("data");
     let report =
         loggia_verify::log::verify_folder(&data, &trust, Default::default(), &mut |_, _| {});

@@ -157,6 +157,24 @@ catalogue! {
         [plain("/detail/from_us", "last time stamped, microseconds since 1970"),
          plain("/detail/to_us", "time from here on, microseconds since 1970")],
         [("/detail/from_us", "1790000000000000"), ("/detail/to_us", "1789999990000000")];
+    WitnessLagging = "witness.lagging", "A witness has not cosigned for longer than it may.", [Config],
+        [plain("/detail/witness", "name of the witness in the configuration"),
+         plain("/detail/cosigned_size", "entries of the last checkpoint that it cosigned"),
+         plain("/detail/published_size", "entries of the last checkpoint"),
+         plain("/detail/lag_s", "time since the first checkpoint that it has not cosigned was published, seconds"),
+         plain("/detail/reason", "what its last answer was")],
+        [("/detail/witness", "\"auditor\""), ("/detail/cosigned_size", "70000"), ("/detail/lag_s", "61"), ("/detail/reason", "\"unreachable\"")];
+    WitnessRefused = "witness.refused", "A witness refused a checkpoint of this log, or answered falsely.", [Config],
+        [plain("/detail/witness", "name of the witness in the configuration"),
+         plain("/detail/size", "entries of the checkpoint"),
+         plain("/detail/seen", "entries that the witness says it has seen"),
+         plain("/detail/status", "HTTP status of its answer"),
+         plain("/detail/reason", "stable code: fork, ahead, signature, unknown_log, malformed, false_answer")],
+        [("/detail/witness", "\"auditor\""), ("/detail/size", "70000"), ("/detail/status", "422"), ("/detail/reason", "\"fork\"")];
+    WitnessCosigns = "witness.cosigns", "A witness that lagged or refused cosigns again.", [Config],
+        [plain("/detail/witness", "name of the witness in the configuration"),
+         plain("/detail/cosigned_size", "entries of the checkpoint that it cosigned")],
+        [("/detail/witness", "\"auditor\""), ("/detail/cosigned_size", "70060")];
     EpochClosed = "epoch.closed", "The last entry of a log's epoch; names the next.", [Config],
         [plain("/detail/origin", "origin of the next epoch"),
          plain("/detail/key", "verification key of the next epoch"),

@@ -12,7 +12,7 @@ use loggia_control::{
 };
 use loggia_gate::{EndNotice, GateMetrics, Limits, Protocol, Sessions, Spine, SpineParts, listen};
 use loggia_identity::{Ca, Identifier, Settings, SignIn, SshAuthorities};
-use loggia_ledger::{Ledger, LedgerOptions};
+use loggia_ledger::{Cosigning, Ledger, LedgerOptions};
 use loggia_model::catalogue::Kind;
 use loggia_model::id::{ActorId, EventId};
 use loggia_model::port::{Append, Authorize, Decide, Directory, Follow, Identify, Resolve};
@@ -45,6 +45,9 @@ pub const DRAIN_DEFAULT: Duration = Duration::from_secs(10);
 /// How long sessions may take to say goodbye once they are told to end.
 const GOODBYE_MAX: Duration = Duration::from_secs(6);
 
+/// For the witnesses' word on the very last checkpoint.
+const LAST_ROUND_MAX: Duration = Duration::from_secs(3);
+
 /// What the parts of a running gateway share.
 pub(crate) struct Parts {
     pub(crate) ledger: Arc<Ledger>,
@@ -67,6 +70,7 @@ pub struct Gateway {
     parts: Arc<Parts>,
     ca: Arc<Ca>,
     store: Arc<Store>,
+    cosigning: Option<Arc<Cosigning>>,
     addresses: Addresses,
     running: TaskTracker,
     stop: CancellationToken,
@@ -157,8 +161,14 @@ impl Foundation {
     /// # Errors
     /// With a hint in the chain where a person can act.
     pub async fn open(config: &Config) -> anyhow::Result<Self> {
-        let options = ledger_options(config);
+        let mut options = ledger_options(config);
         let mint = options.mint.clone();
+        let peers = crate::witnesses::peers(config)?;
+        if !peers.is_empty() {
+            let wait_max = crate::witnesses::START_WAIT_MAX;
+            let asked = loggia_ledger::ask_witnesses(&config.data, &peers, wait_max).await;
+            options.witnessed = asked.map_err(crate::explain)?;
+        }
         let opened = tokio::task::spawn_blocking(move || Ledger::open(options)).await?;
         let ledger = Arc::new(opened.map_err(crate::explain)?);
         let append: Arc<dyn Append> = Arc::clone(&ledger) as _;
@@ -212,11 +222,13 @@ impl Gateway {
         };
         let (ca, authorities) = (Arc::clone(&foundation.ca), Arc::clone(&foundation.ssh));
         let store = store(config, &foundation.ledger);
+        let cosigning = crate::witnesses::cosigning(config, &foundation.ledger, &foundation.mint)?;
         let parts = parts(config, foundation, Arc::clone(&store), addresses.api)?;
         let gateway = Self {
             parts: Arc::new(parts),
             ca,
             store,
+            cosigning,
             addresses,
             running: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -275,6 +287,12 @@ impl Gateway {
         running.spawn(door::serve(api, parts, running.clone(), stop.clone()));
         let router = health::metrics_router(Arc::clone(&self.parts));
         running.spawn(door::serve_plain(metrics, router, running.clone(), stop.clone()));
+        if let Some(cosigning) = self.cosigning.clone() {
+            let stop = stop.clone();
+            running.spawn(async move {
+                tokio::select! { () = cosigning.run() => {}, () = stop.cancelled() => {} }
+            });
+        }
         running.spawn(keep_house(Arc::clone(&self.parts), Arc::clone(&self.ca), stop.clone()));
     }
 
@@ -340,6 +358,10 @@ impl Gateway {
         let ledger = Arc::clone(&self.parts.ledger);
         let reason = reason.to_owned();
         let closed = tokio::task::spawn_blocking(move || ledger.close(&reason)).await?;
+        if let Some(cosigning) = &self.cosigning {
+            // The last checkpoint too; a witness that is down must not hold the end up.
+            let _ = tokio::time::timeout(LAST_ROUND_MAX, cosigning.round()).await;
+        }
         self.parts.control.close().await;
         closed.map_err(crate::explain)
     }

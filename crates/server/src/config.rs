@@ -3,6 +3,7 @@
 //! Control state (people, resources, policies) is not configuration: it is declared, planned and
 //! applied. This file says only where things listen and lie.
 
+use crate::witnesses::WitnessConfig;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -71,11 +72,17 @@ pub struct LedgerConfig {
     pub checkpoint_copy: Option<PathBuf>,
     /// Size of a segment of the write-ahead log, in MiB: 1 to 64.
     pub segment_mib: usize,
+    /// A C2SP `tlog-policy` file: which of the witnesses together are enough. Without it: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PathBuf>,
+    /// Those who cosign this log's checkpoints.
+    #[serde(rename = "witness", skip_serializing_if = "Vec::is_empty")]
+    pub witnesses: Vec<WitnessConfig>,
 }
 
 impl Default for LedgerConfig {
     fn default() -> Self {
-        Self { checkpoint_copy: None, segment_mib: 16 }
+        Self { checkpoint_copy: None, segment_mib: 16, policy: None, witnesses: Vec::new() }
     }
 }
 
@@ -208,6 +215,14 @@ impl Config {
             |message: String| Err(ConfigError { place: name.to_owned(), message, hint: None });
         if !(1..=64).contains(&self.ledger.segment_mib) {
             return wrong("ledger.segment_mib must be 1 to 64".to_owned());
+        }
+        if let Err(why) = crate::witnesses::check(&self.ledger.witnesses) {
+            return wrong(why);
+        }
+        if self.ledger.policy.is_some() && self.ledger.witnesses.is_empty() {
+            return wrong(
+                "ledger.policy says which witnesses are enough, and there are none".into(),
+            );
         }
         if !(1..=1_440).contains(&self.identity.credential_minutes) {
             return wrong("identity.credential_minutes must be 1 to 1440".to_owned());

@@ -156,6 +156,7 @@ pub async fn doctor(config: &Config) -> Vec<Finding> {
     let mut findings = vec![free_space(&config.data)];
     findings.extend(key_permissions(&config.keys()));
     findings.push(copy_of_checkpoint(config));
+    findings.extend(witnesses(config).await);
     findings.push(authorities(config));
     findings.push(ssh_host_key(config));
     findings.push(clock());
@@ -216,6 +217,56 @@ fn copy_of_checkpoint(config: &Config) -> Finding {
             .hint("set ledger.checkpoint_copy to a place that is not restored with the folder");
     }
     finding(Severity::Good, "checkpoint", format!("second place: {}", copy.display()))
+}
+
+/// Who keeps the operator of this log honest, and what they have seen of it.
+async fn witnesses(config: &Config) -> Vec<Finding> {
+    const TOPIC: &str = "witnesses";
+    let peers = match crate::witnesses::peers(config) {
+        Ok(peers) => peers,
+        Err(error) => return vec![finding(Severity::Bad, TOPIC, format!("{error:#}"))],
+    };
+    if peers.is_empty() {
+        let message = "none: who holds this log's key can rewrite it unnoticed, and every verdict \
+                       says operator-trusted only";
+        return vec![finding(Severity::Warning, TOPIC, message).hint(
+            "run `loggia witness` on a second machine (against whoever breaks into this one), ask \
+             a colleague or a customer to run one (against you too), or keep a checkpoint in an \
+             object store with a lock from time to time (against both, up to that checkpoint)",
+        )];
+    }
+    let mut findings = Vec::new();
+    if let Err(error) = crate::witnesses::policy(config) {
+        findings.push(finding(Severity::Bad, TOPIC, format!("{error:#}")));
+    }
+    for peer in &peers {
+        let name = &peer.name;
+        let asked =
+            loggia_ledger::ask_witnesses(&config.data, std::slice::from_ref(peer), TARGET_WAIT_MAX);
+        let found = match asked.await {
+            Err(error) => Err(error),
+            Ok(seen) => match seen.first() {
+                Some(seen) => loggia_ledger::compare(&config.data, seen).map(Some),
+                None => Ok(None),
+            },
+        };
+        findings.push(match found {
+            Ok(Some(size)) => {
+                let message = format!("`{name}` has seen {size} entries of this very log");
+                finding(Severity::Good, TOPIC, message)
+            }
+            Ok(None) => {
+                let message = format!("`{name}` does not answer, or has seen nothing of this log");
+                finding(Severity::Warning, TOPIC, message)
+                    .hint("is it up, and does it have this log's key?")
+            }
+            Err(error) => {
+                let hint = error.hint();
+                Finding { hint, ..finding(Severity::Bad, TOPIC, format!("`{name}`: {error}")) }
+            }
+        });
+    }
+    findings
 }
 
 fn authorities(config: &Config) -> Finding {

@@ -37,10 +37,13 @@ async fn ready(State(parts): State<Arc<Parts>>) -> Response {
     let checks =
         [("views", views), ("ledger", ledger), ("control", control), ("policies", policies)];
     let ready = checks.iter().all(|(_, check)| check.is_ok());
-    let body: serde_json::Map<String, serde_json::Value> = checks
+    let mut body: serde_json::Map<String, serde_json::Value> = checks
         .into_iter()
         .map(|(name, check)| (name.to_owned(), check.err().unwrap_or_else(|| "ok".into()).into()))
         .collect();
+    // What is promised stays promised without them: they are told of, and stop nothing.
+    let witnesses = crate::witnesses::sentence(&parts.ledger.witnesses());
+    body.insert("witnesses".to_owned(), witnesses.into());
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(body)).into_response()
 }

@@ -6,6 +6,7 @@
 mod authorize;
 mod compose;
 pub mod config;
+pub mod copies;
 mod doctor;
 mod door;
 mod health;
@@ -13,9 +14,13 @@ pub mod init;
 mod live;
 mod openapi;
 mod recordings;
+pub mod remote;
 pub mod system;
 mod tls;
 pub mod trial;
+pub mod web;
+pub mod witness;
+mod witnesses;
 
 pub use compose::{
     Addresses, DRAIN_DEFAULT, Foundation, Gateway, PROTOCOLS, checkpoint_copy, ledger_options,
@@ -24,6 +29,15 @@ pub use config::{Config, ConfigError};
 pub use doctor::{Finding, Severity, check, doctor};
 pub use loggia_control::DeclaredFile;
 pub use loggia_ledger::LogName;
+pub use witnesses::{WitnessConfig, read_policy};
+
+/// The verification keys of the log in a data folder, out of that folder itself.
+///
+/// # Errors
+/// Where there is no ledger, or a key cannot be read.
+pub fn own_log_keys(data: &std::path::Path) -> anyhow::Result<Vec<loggia_tlog::VerifierKey>> {
+    loggia_ledger::own_log_keys(data).map_err(explain)
+}
 
 /// A ledger's error with its hint, for people.
 fn explain(error: loggia_ledger::LedgerError) -> anyhow::Error {

@@ -7,7 +7,10 @@
 //! [<extension line>]…         opaque, not written by us
 //! ```
 
-use std::fmt;
+use alloc::borrow::ToOwned;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
 
 use thiserror::Error;
 

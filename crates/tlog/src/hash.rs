@@ -1,7 +1,8 @@
 //! SHA-256 as the tree uses it (RFC 6962 section 2.1): the two prefixes keep a
 //! leaf from ever being taken for a node.
 
-use std::fmt;
+use alloc::string::String;
+use core::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

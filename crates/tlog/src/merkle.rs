@@ -6,6 +6,8 @@
 //! and covers the leaves from `index << level` up to, not including,
 //! `(index + 1) << level`. Everything that is stored or read is such a node.
 
+use alloc::vec::Vec;
+
 use thiserror::Error;
 
 use crate::hash::{EMPTY_ROOT, Hash, node_hash};

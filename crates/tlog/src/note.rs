@@ -8,13 +8,17 @@
 //! The text says nothing until [`SignedNote::verify`] has returned: a signature by
 //! an unknown key is ignored, one by a known key that fails rejects the whole note.
 
-use std::fmt;
+use alloc::borrow::ToOwned;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+use core::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use thiserror::Error;
 
-mod key;
+pub(crate) mod key;
 
 pub use key::{KeyId, KeyKind, SigningKey, VerifierKey};
 
@@ -70,15 +74,25 @@ pub enum NoteError {
         /// The form expected.
         expected: &'static str,
     },
-    /// A key type other than Ed25519 (0x01, 0x04).
+    /// A key type other than Ed25519 (0x01, 0x04) and ML-DSA-44 (0x06), or one that is of no use
+    /// where it stands.
     #[error("keys of type {found:#04x} are not supported here")]
     KeyType {
         /// The type byte.
         found: u8,
     },
-    /// Not an Ed25519 public key, or one for which signatures prove nothing.
-    #[error("not a usable Ed25519 public key")]
+    /// Not a public key of its type, or one for which signatures prove nothing.
+    #[error("not a usable public key")]
     PublicKey,
+    /// A time that no cosignature may state: 0, or above 2^63 - 1.
+    #[error("a cosignature states a time of 1 to 2^63 - 1 seconds, not {found}")]
+    CosignedTime {
+        /// Seconds since 1970.
+        found: u64,
+    },
+    /// The name of the cosigner or of the log is too long for an ML-DSA-44 cosignature.
+    #[error("an ML-DSA-44 cosignature covers names of 1 to 255 bytes")]
+    CosignedName,
     /// The key id in the text form is not that of the key.
     #[error("the key has id {computed}, not {written}: it was altered or miscopied")]
     KeyIdMismatch {
@@ -111,9 +125,9 @@ pub enum NoteError {
 /// One signature line. Whether it is genuine only [`SignedNote::verify`] says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signature {
-    name: String,
-    key_id: KeyId,
-    bytes: Vec<u8>,
+    pub(crate) name: String,
+    pub(crate) key_id: KeyId,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Signature {
@@ -259,6 +273,22 @@ impl SignedNote {
         }
         let mut signatures = self.signatures.clone();
         signatures.push(signature);
+        *self = Self::new(self.text.clone(), signatures)?;
+        Ok(())
+    }
+
+    /// Adds a signature line; one of the same name and key id is replaced by it.
+    ///
+    /// # Errors
+    /// [`NoteError::TooManySignatures`], [`NoteError::TooLong`]; the note is unchanged.
+    pub fn put(&mut self, signature: Signature) -> Result<(), NoteError> {
+        let mut signatures = self.signatures.clone();
+        let same =
+            |line: &Signature| line.name == signature.name && line.key_id == signature.key_id;
+        match signatures.iter_mut().find(|line| same(line)) {
+            Some(line) => *line = signature,
+            None => signatures.push(signature),
+        }
         *self = Self::new(self.text.clone(), signatures)?;
         Ok(())
     }

@@ -11,7 +11,8 @@
 //! <checkpoint with signatures, verbatim>
 //! ```
 
-use std::fmt;
+use alloc::vec::Vec;
+use core::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -21,6 +22,7 @@ use crate::checkpoint::{Checkpoint, CheckpointError, CosignedCheckpoint, parse_d
 use crate::hash::{Hash, leaf_hash};
 use crate::merkle::{MAX_PROOF_HASHES, MerkleError, verify_inclusion};
 use crate::note::{MAX_NOTE_BYTES, NoteError, SignedNote, VerifierKey};
+use crate::policy::{Policy, Quorum};
 
 /// Longest proof file that is accepted, in bytes.
 pub const MAX_PROOF_BYTES: usize = 4 * MAX_NOTE_BYTES;
@@ -140,10 +142,29 @@ impl TlogProof {
     ) -> Result<CosignedCheckpoint, ProofError> {
         let opened = Checkpoint::verify_note(&self.checkpoint, log, witnesses)
             .map_err(ProofError::Checkpoint)?;
-        let (size, root) = (opened.checkpoint.size(), opened.checkpoint.root());
-        verify_inclusion(self.index, size, &leaf_hash(entry), &self.hashes, &root)
-            .map_err(ProofError::Inclusion)?;
+        self.includes(entry, &opened.checkpoint)?;
         Ok(opened)
+    }
+
+    /// As [`verify`](Self::verify), with the logs and witnesses of a policy; also says whether
+    /// enough of these have cosigned. Where they have not, the proof rests on the operator alone.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify); nothing is proven then.
+    pub fn verify_by(
+        &self,
+        entry: &[u8],
+        policy: &Policy,
+    ) -> Result<(CosignedCheckpoint, Quorum), ProofError> {
+        let (opened, quorum) = policy.open(&self.checkpoint).map_err(ProofError::Checkpoint)?;
+        self.includes(entry, &opened.checkpoint)?;
+        Ok((opened, quorum))
+    }
+
+    fn includes(&self, entry: &[u8], checkpoint: &Checkpoint) -> Result<(), ProofError> {
+        let (size, root) = (checkpoint.size(), checkpoint.root());
+        verify_inclusion(self.index, size, &leaf_hash(entry), &self.hashes, &root)
+            .map_err(ProofError::Inclusion)
     }
 }
 

@@ -13,19 +13,22 @@
 //! An index is written in groups of three digits, all but the last with an `x`
 //! before them: 1234067 is `x001/x234/067`.
 
-use std::fmt;
+use alloc::string::{String, ToString};
+use core::fmt;
 
 use thiserror::Error;
 
 use crate::merkle::MAX_TREE_SIZE;
 
 mod bundle;
+mod minimum;
 mod reader;
 
 pub use bundle::{
     BundleError, MAX_ENTRY_BYTES, bundle_decode, bundle_encode, open_decode, open_encode,
     tile_decode, tile_encode,
 };
+pub use minimum::MinimumIndex;
 pub use reader::{TileReadError, TileReader};
 
 /// Hashes in a full tile, entries in a full bundle.
@@ -294,7 +297,7 @@ pub fn bundles_for_growth(old_size: u64, new_size: u64) -> impl Iterator<Item = 
 }
 
 /// Indices of the tiles that gain a node when the tree grows.
-fn grown(old_size: u64, new_size: u64, shift: u32) -> std::ops::Range<u64> {
+fn grown(old_size: u64, new_size: u64, shift: u32) -> core::ops::Range<u64> {
     let (old_nodes, new_nodes) = (old_size >> shift, new_size >> shift);
     // Past the largest tree every tile would be looked at to find that there is none.
     if old_nodes >= new_nodes || new_size > MAX_TREE_SIZE {

@@ -7,12 +7,14 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use loggia_tlog::checkpoint::Checkpoint;
+use loggia_tlog::cosignature::CosignerKey;
 use loggia_tlog::hash::{Hash, leaf_hash};
 use loggia_tlog::merkle::{
     CompactRange, HashReader, consistency_proof, inclusion_proof, root_of, verify_consistency,
     verify_inclusion,
 };
-use loggia_tlog::note::{SignedNote, SigningKey, VerifierKey};
+use loggia_tlog::note::{KeyKind, SignedNote, SigningKey, VerifierKey};
+use loggia_tlog::policy::{Policy, Quorum};
 use loggia_tlog::proof::TlogProof;
 use loggia_tlog::tile::{
     BundleId, TileId, TilePath, TileReader, bundle_decode, bundle_encode, bundles_for_growth,
@@ -203,6 +205,61 @@ fn the_proof_file_verifies_with_its_witness() {
     assert_eq!(opened.cosignatures[0].name, witness.name());
     assert_eq!(opened.cosignatures[0].time_s, VECTORS["cosig_time"].as_u64());
     assert!(proof.verify(b"entry-12346", &log, &[]).is_err());
+}
+
+#[test]
+fn the_witnesses_cosign_as_listed() {
+    let root = hash(&VECTORS["roots_b64"]["70000"]);
+    let checkpoint = Checkpoint::new(text("origin"), SIZE, root).unwrap();
+    let time_s = VECTORS["cosig_time"].as_u64().unwrap();
+    let published = SignedNote::parse(CHECKPOINT).unwrap();
+    let w1 = CosignerKey::from_seed(
+        "witness.example/w1",
+        KeyKind::CosignatureEd25519,
+        &seed("w1_seed_hex"),
+    );
+    let w1 = w1.unwrap();
+    assert_eq!(w1.verifier().to_string(), text("w1_vkey"));
+    assert_eq!(w1.cosign(&checkpoint, time_s).unwrap().to_string(), text("w1_line"));
+    let w2 = CosignerKey::from_seed(
+        "witness.example/w2",
+        KeyKind::CosignatureMlDsa44,
+        &seed("w2_mldsa44_seed_hex"),
+    );
+    let w2 = w2.unwrap();
+    assert_eq!(w2.verifier().to_string(), text("w2_vkey"));
+    let line = w2.cosign(&checkpoint, time_s).unwrap();
+    let signature = hex::encode(Sha256::digest(&line.bytes()[8..]));
+    assert_eq!(signature, text("w2_deterministic_sig_sha256"));
+    // The listed length counts the newline.
+    assert_eq!(Some(line.to_string().len() as u64 + 1), VECTORS["w2_line_len"].as_u64());
+    assert_eq!(published.signatures()[2], line);
+}
+
+#[test]
+fn the_proof_file_meets_a_policy_of_both_witnesses() {
+    let policy = |quorum: &str| {
+        let text = format!(
+            "log {}\nwitness w1 {}\nwitness w2 {}\ngroup both all w1 w2\nquorum {quorum}\n",
+            text("log_vkey"),
+            text("w1_vkey"),
+            text("w2_vkey")
+        );
+        Policy::parse(text.as_bytes()).unwrap()
+    };
+    let proof = TlogProof::parse(PROOF).unwrap();
+    let (opened, quorum) = proof.verify_by(b"entry-12345", &policy("both")).unwrap();
+    assert_eq!((quorum, opened.cosignatures.len()), (Quorum::Met, 2));
+    let without: String = str::from_utf8(PROOF)
+        .unwrap()
+        .split_inclusive('\n')
+        .filter(|line| !line.contains("witness.example/w2"))
+        .collect();
+    let proof = TlogProof::parse(without.as_bytes()).unwrap();
+    assert_eq!(proof.verify_by(b"entry-12345", &policy("both")).unwrap().1, Quorum::NotMet);
+    assert_eq!(proof.verify_by(b"entry-12345", &policy("w1")).unwrap().1, Quorum::Met);
+    assert_eq!(proof.verify_by(b"entry-12345", &policy("none")).unwrap().1, Quorum::NotAsked);
+    assert!(proof.verify_by(b"entry-12346", &policy("w1")).is_err());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! <data>/ledger/e<epoch>/log/checkpoint         the signed note
+//!                        log/cosigned           the newest one that enough witnesses cosigned
 //!                        log/tile/<level>/…     hashes (C2SP tlog-tiles)
 //!                        log/tile/entries/…     entries
 //!                        open/tile/entries/…    disclosures, parallel to the entries
@@ -148,6 +149,11 @@ impl LogFolder {
         self.dir.join("log/checkpoint")
     }
 
+    /// Where the newest checkpoint lies that enough witnesses have cosigned.
+    pub fn cosigned_path(&self) -> PathBuf {
+        self.dir.join("log/cosigned")
+    }
+
     /// Where a tile of hashes lies.
     pub fn tile_path(&self, tile: &TileId) -> PathBuf {
         self.dir.join("log").join(tile.path())
@@ -184,6 +190,14 @@ impl LogFolder {
     /// [`FolderError::Read`], [`FolderError::TooLarge`].
     pub fn checkpoint_bytes(&self) -> Result<Option<Vec<u8>>, FolderError> {
         read_file(&self.checkpoint_path(), MAX_NOTE_BYTES)
+    }
+
+    /// The newest checkpoint that enough witnesses have cosigned; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`FolderError::Read`], [`FolderError::TooLarge`].
+    pub fn cosigned_bytes(&self) -> Result<Option<Vec<u8>>, FolderError> {
+        read_file(&self.cosigned_path(), MAX_NOTE_BYTES)
     }
 
     /// The bytes of a tile: `32 * width`.

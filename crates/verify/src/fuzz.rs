@@ -1,7 +1,8 @@
 //! The readers of this crate over any bytes, for a fuzzer and for the corpus tests.
 
 use crate::folder::Items;
-use crate::proof::verify_proof;
+use crate::log::Trust;
+use crate::proof::{verify_proof, verify_proof_via};
 use crate::signed;
 use crate::wal::{HEADER_BYTES, Header, RecordType, decode_record, encode_record};
 use loggia_model::event::Event;
@@ -23,8 +24,12 @@ pub fn fuzz_one(data: &[u8]) {
         4 => {
             let _ = signed::read(bytes, &[]);
         }
+        5 if bytes.first() == Some(&b'v') => {
+            let proof = bytes.get(1..).unwrap_or_default();
+            let _ = verify_proof_via(proof, b"{}", None, Some(proof), &Trust::default());
+        }
         _ => {
-            let _ = verify_proof(bytes, b"{}", Some(b"{}"), &[]);
+            let _ = verify_proof(bytes, b"{}", Some(b"{}"), &Trust::default());
         }
     }
 }

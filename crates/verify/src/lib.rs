@@ -2,19 +2,23 @@
 //! Needs nothing of a running server; depends on `tlog` and `model` alone.
 //!
 //! Start reading at [`folder`]: how a log lies on disk, read without trust. [`log`] checks all
-//! of it, [`session`] what may not be missing, [`proof`] one event by itself, [`recording`] what
-//! was typed and shown, [`report`] says what was found.
+//! of it, [`session`] what may not be missing, [`witnessed`] who else has signed for it, [`proof`]
+//! one event by itself, [`recording`] what was typed and shown, [`monitor`] a log over time,
+//! [`credentials`] what targets accepted; [`report`] says what was found.
 #![forbid(unsafe_code)]
 
+pub mod credentials;
 pub mod folder;
 mod fuzz;
 pub mod log;
+pub mod monitor;
 pub mod proof;
 pub mod recording;
 pub mod report;
 pub mod session;
 mod signed;
 pub mod wal;
+pub mod witnessed;
 
 #[cfg(test)]
 mod testlog;
@@ -24,3 +28,4 @@ pub use fuzz::fuzz_one;
 pub use log::{Options, Trust, VerifyError, verify_folder};
 pub use proof::{prove, verify_proof};
 pub use report::{Report, Verdict};
+pub use witnessed::WitnessTrust;

@@ -9,17 +9,21 @@
 //! - [`bundle`]: one bundle of entries by itself, many at a time.
 //! - [`tree`]: their hashes in order: root and tiles.
 //! - [`head`]: the checkpoint that all is held to.
+//! - [`cosigned`]: what witnesses say of it.
 //! - [`tail`]: the write-ahead log beside and behind the tree.
 
 use crate::folder::{FolderError, LogFolder, file_names};
 use crate::report::{Findings, Place, Report, Verdict};
 use crate::signed::{self, Signed};
+use crate::witnessed::{Cosigned, WitnessTrust};
 use loggia_tlog::merkle::root_of;
 use loggia_tlog::note::KeyKind;
+use loggia_tlog::policy::Quorum;
 use loggia_tlog::{Checkpoint, Hash, SignedNote, VerifierKey};
 use std::path::{Path, PathBuf};
 
 mod bundle;
+mod cosigned;
 mod epoch;
 mod head;
 mod tail;
@@ -36,6 +40,8 @@ pub struct Trust {
     pub keys: Vec<VerifierKey>,
     /// Signed checkpoints that were seen before: the log must still contain them.
     pub known_checkpoints: Vec<Vec<u8>>,
+    /// Whose cosignatures count, and how many it takes. Without it all rests on the operator.
+    pub witnesses: Option<WitnessTrust>,
 }
 
 /// How much is checked.
@@ -160,7 +166,12 @@ pub fn verify_folder(
         root: dir,
         options,
         keys: trust.keys.clone(),
-        report: Report { events_checked: options.events, ..Report::default() },
+        witnesses: trust.witnesses.as_ref(),
+        report: Report {
+            events_checked: options.events,
+            policy: trust.witnesses.as_ref().map(|trust| trust.policy.to_string()),
+            ..Report::default()
+        },
         checked: Vec::new(),
     };
     let mut waiting = epochs(dir)?;
@@ -178,6 +189,7 @@ pub fn verify_folder(
     run.check_links(!is_epoch(dir));
     run.check_known_are_here(&known)?;
     run.report.epochs.sort_by_key(|epoch| epoch_number(&epoch.folder));
+    run.check_quorum();
     Ok(run.report)
 }
 
@@ -185,6 +197,7 @@ struct Run<'a> {
     root: &'a Path,
     options: Options,
     keys: Vec<VerifierKey>,
+    witnesses: Option<&'a WitnessTrust>,
     report: Report,
     checked: Vec<Checked>,
 }
@@ -230,7 +243,9 @@ impl Run<'_> {
             }
             Standing::None => return Ok(()),
         };
+        let gathered = cosigned::gather(&label, &folder, &key, known, self.witnesses, findings)?;
         let (held, mut trees) = self.head(&label, &folder, checkpoint, &key)?;
+        trees.extend(gathered.trees);
         let (checkpoint, unpublished) = (held.checkpoint, held.newer);
         for known in known.iter().filter(|known| known.checkpoint.origin() == key.name()) {
             trees.push(known.open(&key)?);
@@ -244,6 +259,8 @@ impl Run<'_> {
             newer: unpublished.as_ref(),
             key: &key,
             known: &trees,
+            brackets: &gathered.brackets,
+            cosigned: gathered.best,
             options: self.options,
         };
         let outcome = subject.check(&mut self.report.findings, progress)?;
@@ -297,6 +314,32 @@ impl Run<'_> {
             }
             newer => (Held { checkpoint: published, published: size, newer }, Vec::new()),
         })
+    }
+
+    /// The newest epoch must have the witnesses that the policy asks for. An earlier one is held to
+    /// what the epoch after it says of it.
+    fn check_quorum(&mut self) {
+        let Some(trust) = self.witnesses else { return };
+        let Some(epoch) = self.report.epochs.last() else { return };
+        let quorum = match &epoch.cosigned {
+            Some(cosigned) => cosigned.quorum,
+            None => trust.policy.quorum(&[]),
+        };
+        if quorum != Quorum::NotMet {
+            return;
+        }
+        let stale = |cosigned: &Cosigned| cosigned.by.iter().any(|one| one.stale);
+        let (have, why) = match &epoch.cosigned {
+            Some(cosigned) if stale(cosigned) => (
+                cosigned.to_string(),
+                ". What is too old may be a copy that was kept back while the log went on",
+            ),
+            Some(cosigned) => (cosigned.to_string(), ""),
+            None => ("no witness of the policy".to_owned(), ""),
+        };
+        let what = format!("the policy asks for {}; cosigned by {have}{why}", trust.policy);
+        let place = Place::file(join(&epoch.folder, "log/cosigned"));
+        self.report.findings.add(Verdict::NoQuorum, place, what);
     }
 
     /// No two epochs are of one log: one of them is a copy.

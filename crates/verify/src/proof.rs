@@ -6,20 +6,24 @@
 //! one comes along.
 
 use crate::folder::{FolderError, LogFolder};
-use crate::log::{VerifyError, epochs};
+use crate::log::{Trust, VerifyError, epochs};
 use crate::report::{Verdict, printable, time_text};
 use crate::signed::{self, Signed};
 use crate::wal::RecordType;
+use crate::witnessed::Cosigned;
 use loggia_model::event::Event;
 use loggia_model::id::EventId;
 use loggia_model::seal::Disclosure;
 use loggia_model::value::{Object, Value};
 use loggia_tlog::merkle::{inclusion_proof, verify_inclusion};
+use loggia_tlog::policy::Quorum;
 use loggia_tlog::tile::TILE_WIDTH;
 use loggia_tlog::{BundleId, Checkpoint, SignedNote, TlogProof, VerifierKey, leaf_hash};
 use serde_json::{Value as Json, json};
 use std::fmt;
 use std::path::{Path, PathBuf};
+
+pub mod via;
 
 /// How often a log that grows while it is read is tried again.
 const TRIES: usize = 4;
@@ -123,12 +127,27 @@ pub fn prove(dir: &Path, wanted: Wanted) -> Result<ProofBundle, ProveError> {
 }
 
 fn prove_in(folder: &LogFolder, wanted: Wanted) -> Result<ProofBundle, ProveError> {
-    let path = folder.checkpoint_path();
-    let damaged = |what: String| ProveError::Damaged { path: path.clone(), what };
-    let Some(bytes) = folder.checkpoint_bytes()? else {
-        return Err(beyond(folder, 0, wanted)?);
-    };
-    let note = SignedNote::parse(&bytes).map_err(|error| damaged(error.to_string()))?;
+    // One that witnesses have cosigned is worth more; where it does not cover the entry, or cannot
+    // be used, the newest does.
+    if let Ok(Some(bytes)) = folder.cosigned_bytes()
+        && let Ok(bundle) = prove_under(folder, &folder.cosigned_path(), &bytes, wanted)
+    {
+        return Ok(bundle);
+    }
+    match folder.checkpoint_bytes()? {
+        Some(bytes) => prove_under(folder, &folder.checkpoint_path(), &bytes, wanted),
+        None => Err(beyond(folder, 0, wanted)?),
+    }
+}
+
+fn prove_under(
+    folder: &LogFolder,
+    path: &Path,
+    bytes: &[u8],
+    wanted: Wanted,
+) -> Result<ProofBundle, ProveError> {
+    let damaged = |what: String| ProveError::Damaged { path: path.to_owned(), what };
+    let note = SignedNote::parse(bytes).map_err(|error| damaged(error.to_string()))?;
     let checkpoint = Checkpoint::parse(note.text()).map_err(|error| damaged(error.to_string()))?;
     let prover = Prover { folder, note, checkpoint };
     let size = prover.checkpoint.size();
@@ -235,8 +254,8 @@ fn unproven(verdict: Verdict, what: impl Into<String>) -> Unproven {
     Unproven { verdict, what: printable(&what.into()).into_owned() }
 }
 
-/// An entry that stands in a log which the key's owner has signed for. No witness has cosigned:
-/// it rests on the operator alone.
+/// An entry that stands in a log which the key's owner has signed for. Without a quorum of
+/// witnesses it rests on the operator alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proven {
     /// Name of the log.
@@ -245,6 +264,11 @@ pub struct Proven {
     pub index: u64,
     /// Entries under the checkpoint.
     pub size: u64,
+    /// Name of the aggregator's log in which that checkpoint stands, where a second proof says so.
+    pub aggregator: Option<String>,
+    /// Who of the policy's witnesses has cosigned that, or the aggregator's checkpoint; absent
+    /// without a policy.
+    pub cosigned: Option<Cosigned>,
     /// The event.
     pub event: Event,
     /// What is disclosed of it, as the log committed to it: pointer and value.
@@ -254,7 +278,7 @@ pub struct Proven {
 }
 
 /// Checks a proof without the log: `proof` is the content of a `.tlog-proof`, `entry` the bytes of
-/// the leaf, `keys` are of logs and come from outside.
+/// the leaf. Of `trust`, known checkpoints are not looked at.
 ///
 /// # Errors
 /// [`Unproven`]: says what does not hold; nothing is proven then.
@@ -262,12 +286,28 @@ pub fn verify_proof(
     proof: &[u8],
     entry: &[u8],
     disclosure: Option<&[u8]>,
-    keys: &[VerifierKey],
+    trust: &Trust,
+) -> Result<Proven, Unproven> {
+    verify_proof_via(proof, entry, disclosure, None, trust)
+}
+
+/// As [`verify_proof`], with the second proof file of a log that is one of several: `via` proves
+/// that the checkpoint in the first one stands in an aggregator's log. Witnesses then cosign the
+/// aggregator's checkpoints alone, and the policy is asked about those. See [`via`] for the format.
+///
+/// # Errors
+/// As [`verify_proof`].
+pub fn verify_proof_via(
+    proof: &[u8],
+    entry: &[u8],
+    disclosure: Option<&[u8]>,
+    via: Option<&[u8]>,
+    trust: &Trust,
 ) -> Result<Proven, Unproven> {
     let proof = TlogProof::parse(proof)
         .map_err(|error| unproven(Verdict::Tampered, format!("not a proof: {error}")))?;
-    let checkpoint = match signed::judge(&proof.checkpoint, keys) {
-        Signed::By(signed) => signed.0,
+    let (checkpoint, key) = match signed::judge(&proof.checkpoint, &trust.keys) {
+        Signed::By(signed) => *signed,
         Signed::Altered(why) => {
             return Err(unproven(Verdict::Tampered, format!("the checkpoint in the proof: {why}")));
         }
@@ -287,6 +327,13 @@ pub fn verify_proof(
             unproven(Verdict::Tampered, what)
         },
     )?;
+    let (cosigned, aggregator) = match via {
+        None => (quorum(&proof.checkpoint, &key, trust)?, None),
+        Some(bytes) => {
+            let (note, aggregator) = via::verify(bytes, &proof.checkpoint, &key, trust)?;
+            (quorum(&note, &aggregator, trust)?, Some(aggregator.name().to_owned()))
+        }
+    };
     let event = Event::parse(entry).map_err(|error| {
         let what = format!("the entry is in the log, and is not an event: {error}");
         unproven(Verdict::Incomplete, what)
@@ -307,13 +354,41 @@ pub fn verify_proof(
         origin: checkpoint.origin().to_owned(),
         index: proof.index,
         size,
+        aggregator,
+        cosigned,
         event,
         values,
         undisclosed,
     })
 }
 
+/// Who has cosigned the checkpoint of a proof, where the policy says whom to look for.
+fn quorum(
+    note: &SignedNote,
+    key: &VerifierKey,
+    trust: &Trust,
+) -> Result<Option<Cosigned>, Unproven> {
+    let Some(witnesses) = &trust.witnesses else { return Ok(None) };
+    let cosigned = witnesses.judge(note, key).map_err(|why| {
+        unproven(Verdict::Tampered, format!("the checkpoint in the proof: {why}"))
+    })?;
+    if cosigned.quorum == Quorum::NotMet {
+        let what = format!("the policy asks for {}; cosigned by {cosigned}", witnesses.policy);
+        return Err(unproven(Verdict::NoQuorum, what));
+    }
+    Ok(Some(cosigned))
+}
+
 impl Proven {
+    /// On whom it rests, in words.
+    pub fn trust(&self) -> String {
+        match &self.cosigned {
+            Some(cosigned) if cosigned.quorum == Quorum::Met => format!("cosigned by {cosigned}"),
+            Some(_) => "operator-trusted only: the policy asks for no witness".to_owned(),
+            None => "operator-trusted only: no policy says which witnesses count".to_owned(),
+        }
+    }
+
     /// Checks that `context` is the event in which the circumstances of this one stand.
     ///
     /// # Errors
@@ -345,7 +420,13 @@ impl Proven {
         json!({
             "verdict": Verdict::Intact.as_str(),
             "exit_code": Verdict::Intact.exit_code(),
-            "trust": "operator_trusted_only",
+            "trust": if self.cosigned.as_ref().is_some_and(|one| one.quorum == Quorum::Met) {
+                "cosigned"
+            } else {
+                "operator_trusted_only"
+            },
+            "cosigned": self.cosigned.as_ref().map(Cosigned::to_json),
+            "aggregator": self.aggregator,
             "origin": self.origin,
             "index": self.index,
             "size": self.size,
@@ -372,10 +453,17 @@ impl fmt::Display for Proven {
         )?;
         writeln!(
             f,
-            "  under a checkpoint over {} entries, signed by the operator's key \
-             (operator-trusted only: no witness has cosigned)",
-            self.size
+            "  under a checkpoint over {} entries, signed by the operator's key ({})",
+            self.size,
+            self.trust()
         )?;
+        if let Some(aggregator) = &self.aggregator {
+            writeln!(
+                f,
+                "  that checkpoint stands in the aggregator's log {}",
+                printable(aggregator)
+            )?;
+        }
         for (path, value) in &self.values {
             writeln!(f, "  {}: {}", printable(path), printable(&value.display()))?;
         }

@@ -1,6 +1,8 @@
 //! What a check found, in plain words and as JSON.
 
+use crate::witnessed::Cosigned;
 use loggia_tlog::Hash;
+use loggia_tlog::policy::Quorum;
 use serde_json::{Value as Json, json};
 use std::borrow::Cow;
 use std::fmt;
@@ -19,6 +21,8 @@ pub enum Verdict {
     /// Something is missing that the log itself says was there, or nobody can have left out
     /// honestly.
     Incomplete,
+    /// Fewer witnesses have cosigned than the auditor's policy asks for, or too long ago.
+    NoQuorum,
     /// The log is not the one that the key belongs to, so nothing is proven.
     OtherOrigin,
     /// Something was altered after it was signed.
@@ -32,7 +36,7 @@ impl Verdict {
             Self::Intact => 0,
             Self::Tampered => 10,
             Self::Incomplete => 11,
-            Self::OtherOrigin => 12,
+            Self::OtherOrigin | Self::NoQuorum => 12,
         }
     }
 
@@ -43,6 +47,7 @@ impl Verdict {
             Self::Tampered => "tampered",
             Self::Incomplete => "incomplete",
             Self::OtherOrigin => "other_origin",
+            Self::NoQuorum => "no_quorum",
         }
     }
 }
@@ -122,7 +127,7 @@ impl fmt::Display for Finding {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Findings {
     kept: Vec<Finding>,
-    counts: [u64; 4],
+    counts: [u64; 5],
 }
 
 impl Findings {
@@ -152,7 +157,7 @@ impl Findings {
 
     /// The worst of them; intact where there is none.
     pub fn verdict(&self) -> Verdict {
-        [Verdict::Tampered, Verdict::OtherOrigin, Verdict::Incomplete]
+        [Verdict::Tampered, Verdict::OtherOrigin, Verdict::NoQuorum, Verdict::Incomplete]
             .into_iter()
             .find(|verdict| self.count(*verdict) > 0)
             .unwrap_or(Verdict::Intact)
@@ -208,6 +213,12 @@ pub struct EpochReport {
     pub disclosed: Disclosed,
     /// Entries that stand only in the write-ahead log, behind the checkpoint: nothing proves them.
     pub unproven_tail: Option<Range<u64>>,
+    /// The checkpoint with the best cosignatures, where a policy was given.
+    pub cosigned: Option<Cosigned>,
+    /// Entries whose time is outside of what witnesses saw.
+    pub outside_bracket: u64,
+    /// Times that a running gateway gave no sign of life.
+    pub silences: u64,
     /// What is worth knowing and not wrong.
     pub notes: Vec<String>,
 }
@@ -221,12 +232,24 @@ pub struct Report {
     pub findings: Findings,
     /// Whether events, sessions and disclosures were checked, or the tree alone.
     pub events_checked: bool,
+    /// The auditor's quorum in words, where a policy was given.
+    pub policy: Option<String>,
 }
 
 impl Report {
     /// The answer in one word.
     pub fn verdict(&self) -> Verdict {
         self.findings.verdict()
+    }
+
+    /// On whom the verdict rests: `cosigned` where a quorum of witnesses vouches for the newest
+    /// epoch, else `operator_trusted_only`.
+    pub fn trust(&self) -> &'static str {
+        let cosigned = self.epochs.last().and_then(|epoch| epoch.cosigned.as_ref());
+        match cosigned.map(|cosigned| cosigned.quorum) {
+            Some(Quorum::Met) => "cosigned",
+            _ => "operator_trusted_only",
+        }
     }
 
     /// The report as one JSON object. Keys are only ever added.
@@ -243,7 +266,8 @@ impl Report {
         json!({
             "verdict": self.verdict().as_str(),
             "exit_code": self.verdict().exit_code(),
-            "trust": "operator_trusted_only",
+            "trust": self.trust(),
+            "policy": self.policy,
             "events_checked": self.events_checked,
             "epochs": self.epochs.iter().map(EpochReport::to_json).collect::<Vec<_>>(),
             "findings": findings.collect::<Vec<_>>(),
@@ -253,6 +277,13 @@ impl Report {
 }
 
 impl EpochReport {
+    /// Entries under the operator's signature alone.
+    pub fn not_cosigned(&self) -> Option<Range<u64>> {
+        let cosigned = self.cosigned.as_ref().filter(|one| one.quorum == Quorum::Met);
+        let from = cosigned.map_or(0, |cosigned| cosigned.size.min(self.size));
+        (from < self.size).then_some(from..self.size)
+    }
+
     fn to_json(&self) -> Json {
         json!({
             "folder": self.folder,
@@ -269,6 +300,11 @@ impl EpochReport {
             "blobs_missing": self.disclosed.blobs_missing,
             "disclosure_files_missing": self.disclosed.files_missing,
             "unproven_tail": self.unproven_tail.as_ref().map(|tail| [tail.start, tail.end]),
+            "cosigned": self.cosigned.as_ref().map(Cosigned::to_json),
+            "not_cosigned": self.not_cosigned().map(|range| [range.start, range.end]),
+            "outside_bracket": self.outside_bracket,
+            "silences": self.silences,
+            "attested": false,
             "notes": self.notes,
         })
     }
@@ -277,14 +313,26 @@ impl EpochReport {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.verdict() {
+            Verdict::Intact if self.trust() == "cosigned" => writeln!(
+                f,
+                "intact: nothing under the checkpoint was altered, and witnesses outside the \
+                 operator's control vouch for what they have cosigned"
+            )?,
             Verdict::Intact => writeln!(
                 f,
                 "intact: nothing under the checkpoint was altered, as far as the operator's key \
-                 can show (operator-trusted only: no witness has cosigned)"
+                 can show (operator-trusted only: {})",
+                match self.policy {
+                    None => "no policy says which witnesses count",
+                    Some(_) => "the policy asks for no witness",
+                }
             )?,
             Verdict::Tampered => writeln!(f, "TAMPERED: this is not what was signed")?,
             Verdict::Incomplete => {
                 writeln!(f, "INCOMPLETE: nothing signed was altered, but something is missing")?;
+            }
+            Verdict::NoQuorum => {
+                writeln!(f, "NOT PROVEN: fewer witnesses vouch for it than the policy asks for")?;
             }
             Verdict::OtherOrigin => {
                 writeln!(f, "NOT PROVEN: the key is not the key of this log")?;
@@ -309,11 +357,25 @@ impl fmt::Display for EpochReport {
             None => writeln!(f)?,
         }
         writeln!(f, "  root {}", self.root.to_base64())?;
+        if let Some(cosigned) = &self.cosigned {
+            writeln!(f, "  cosigned: entries 0 to {} by {cosigned}", cosigned.size)?;
+            if let Some(range) = self.not_cosigned() {
+                writeln!(
+                    f,
+                    "  not cosigned: entries {} to {}, operator-trusted only",
+                    range.start, range.end
+                )?;
+            }
+        }
         if self.boots > 0 {
             writeln!(
                 f,
                 "  {} boots, {} sessions ended, {} open at the end",
                 self.boots, self.sessions_ended, self.sessions_open
+            )?;
+            writeln!(
+                f,
+                "  not attested: nobody but the gateway signs who acted and why they said they did"
             )?;
         }
         let Disclosed { sealed, open, undisclosed, blobs_missing, .. } = self.disclosed;

@@ -2,7 +2,8 @@
 //!
 //! Takes the events in the order of the log and keeps state for open sessions only.
 //! - Each boot counts its events from 1 without gaps, one boot after the other.
-//! - Within a boot time only grows, but for `clock.stepped`.
+//! - Within a boot time only grows, but for `clock.stepped`, and a node that lives says so each
+//!   minute.
 //! - Each session counts its events from 1 without gaps, names the leaf hash of the one before,
 //!   begins with one `session.start` and has nothing after its `session.end`.
 //! - An event of a session refers to a start or context event, a result to an action, that stand
@@ -21,6 +22,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 const ACTIONS_KEPT: usize = 65_536 + 512;
 /// Ended sessions that are remembered, to say of a late event what is wrong with it.
 const ENDED_KEPT: usize = 4_096;
+/// A node that lives writes a heartbeat each minute; a few may be late.
+const SILENCE_MAX_US: i64 = 180_000_000;
 
 /// What completeness needs of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,6 +131,22 @@ pub struct Chains {
     open: HashMap<SessionId, Chain>,
     ended: u64,
     ended_lately: VecDeque<SessionId>,
+    /// The last sign of life of the boot: its first event, or a heartbeat.
+    alive_us: Option<i64>,
+    silent: bool,
+    silences: Silences,
+}
+
+/// Times without a heartbeat, within boots. The machine slept, the gateway hung, or it did not say
+/// that it lived; nothing that was numbered is missing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Silences {
+    /// How many.
+    pub count: u64,
+    /// The longest, microseconds.
+    pub longest_us: i64,
+    /// Index of the last entry in it.
+    pub longest_at: u64,
 }
 
 /// Something missing or out of order: index of the entry, and what.
@@ -137,7 +156,9 @@ impl Chains {
     /// Takes the entry at `index`, which must come after all that were taken before. Adds to
     /// `gaps` what is missing or out of order.
     pub fn take(&mut self, index: u64, leaf: LeafHash, facts: &Facts, gaps: &mut Vec<Gap>) {
+        let boot_goes_on = self.last.is_some_and(|last| last.boot == facts.boot);
         self.in_boot(index, facts, gaps);
+        self.in_life(index, facts, boot_goes_on);
         let Some(place) = facts.place else { return };
         if facts.kind == Some(Kind::SessionStart) {
             self.start(index, leaf, facts, &place, gaps);
@@ -195,6 +216,31 @@ impl Chains {
     /// Number of sessions that are open.
     pub fn open(&self) -> u64 {
         self.open.len() as u64
+    }
+
+    /// Times without a heartbeat so far.
+    pub fn silences(&self) -> Silences {
+        self.silences
+    }
+
+    /// Counts a time without a heartbeat once, however much is written in it.
+    fn in_life(&mut self, index: u64, facts: &Facts, boot_goes_on: bool) {
+        let silent_us = facts.time_us.saturating_sub(self.alive_us.unwrap_or(facts.time_us));
+        // A boot begins its life; a clock that was set says nothing of how long it took.
+        let known = boot_goes_on && facts.kind != Some(Kind::ClockStepped);
+        if known && silent_us > SILENCE_MAX_US {
+            if !std::mem::replace(&mut self.silent, true) {
+                self.silences.count += 1;
+            }
+            if silent_us > self.silences.longest_us {
+                self.silences.longest_us = silent_us;
+                self.silences.longest_at = index;
+            }
+        }
+        if !known || facts.kind == Some(Kind::NodeHeartbeat) {
+            self.alive_us = Some(facts.time_us);
+            self.silent = false;
+        }
     }
 
     fn in_boot(&mut self, index: u64, facts: &Facts, gaps: &mut Vec<Gap>) {

@@ -114,7 +114,7 @@ fn psql_line(trial: &Trial, target: &Target) -> String {
     )
 }
 
-fn temporary_folder() -> Done<PathBuf> {
+pub(super) fn temporary_folder() -> Done<PathBuf> {
     let mint = loggia_server::system::mint();
     let name = format!("loggia-try-{}", hex::encode(mint.random::<6>()));
     let path = std::env::temp_dir().join(name);

@@ -13,6 +13,7 @@
 )]
 
 mod control;
+mod copies;
 mod counts;
 mod doors;
 mod drivers;
@@ -21,6 +22,7 @@ mod operate;
 mod refusals;
 mod ssh;
 mod tamper;
+mod witness;
 
 use loggia_testkit::{GatewayOptions, GatewayUnderTest, Postgres, PostgresOptions};
 use std::path::PathBuf;

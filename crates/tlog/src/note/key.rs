@@ -1,18 +1,28 @@
 //! Keys of signed notes and their text forms.
 
-use std::fmt;
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signer as _, VerifyingKey};
+use ml_dsa::{EncodedVerifyingKey, MlDsa44};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::{NoteError, Signature, check_text};
+use crate::checkpoint::Checkpoint;
+use crate::cosignature::{ed25519_message, ml_dsa_message, split_time};
 
 const ED25519: u8 = 0x01;
 const COSIGNATURE_ED25519: u8 = 0x04;
-const PUBLIC_KEY_BYTES: usize = 32;
+const COSIGNATURE_ML_DSA_44: u8 = 0x06;
+const SEED_BYTES: usize = 32;
 const SIGNATURE_BYTES: usize = 64;
 const PRIVATE_PREFIX: &str = "PRIVATE+KEY+";
 
@@ -41,21 +51,60 @@ pub enum KeyKind {
     /// Type 0x04: Ed25519 over a time and the text of the note (C2SP
     /// `tlog-cosignature`). The key of a witness.
     CosignatureEd25519,
+    /// Type 0x06: ML-DSA-44 (FIPS 204) over a time, the cosigner's name and the tree that the
+    /// checkpoint states (C2SP `tlog-cosignature`). The key of a witness, or a second one of a log.
+    CosignatureMlDsa44,
 }
 
 impl KeyKind {
-    const fn byte(self) -> u8 {
+    pub(crate) const fn byte(self) -> u8 {
         match self {
             Self::Ed25519 => ED25519,
             Self::CosignatureEd25519 => COSIGNATURE_ED25519,
+            Self::CosignatureMlDsa44 => COSIGNATURE_ML_DSA_44,
         }
+    }
+
+    /// Length of the public key in bytes.
+    const fn key_bytes(self) -> usize {
+        match self {
+            Self::Ed25519 | Self::CosignatureEd25519 => 32,
+            Self::CosignatureMlDsa44 => 1312,
+        }
+    }
+
+    /// Whether such a key signs cosignatures, which state a time.
+    pub const fn cosigns(self) -> bool {
+        matches!(self, Self::CosignatureEd25519 | Self::CosignatureMlDsa44)
     }
 
     fn from_byte(byte: u8) -> Result<Self, NoteError> {
         match byte {
             ED25519 => Ok(Self::Ed25519),
             COSIGNATURE_ED25519 => Ok(Self::CosignatureEd25519),
+            COSIGNATURE_ML_DSA_44 => Ok(Self::CosignatureMlDsa44),
             other => Err(NoteError::KeyType { found: other }),
+        }
+    }
+}
+
+/// A public key, ready to verify with.
+#[derive(Clone)]
+enum Public {
+    Ed25519(VerifyingKey),
+    MlDsa44(Arc<MlDsaPublic>),
+}
+
+struct MlDsaPublic {
+    bytes: EncodedVerifyingKey<MlDsa44>,
+    key: ml_dsa::VerifyingKey<MlDsa44>,
+}
+
+impl Public {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Ed25519(key) => key.as_bytes(),
+            Self::MlDsa44(key) => &key.bytes,
         }
     }
 }
@@ -63,30 +112,53 @@ impl KeyKind {
 /// A public key with its name: what a verifier must hold from outside the log.
 ///
 /// Text form (*vkey*): `<name>+<key id, 8 hex digits>+<base64 of type and key>`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct VerifierKey {
     name: String,
     id: KeyId,
     kind: KeyKind,
-    key: VerifyingKey,
+    key: Public,
+}
+
+impl PartialEq for VerifierKey {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.name, self.id, self.kind) == (&other.name, other.id, other.kind)
+            && self.same_key(other)
+    }
+}
+
+impl Eq for VerifierKey {}
+
+impl fmt::Debug for VerifierKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "VerifierKey({} {} {:?})", self.name, self.id, self.kind)
+    }
 }
 
 impl VerifierKey {
-    /// A key from its 32 bytes (RFC 8032).
+    /// A key from its bytes: 32 of Ed25519 (RFC 8032), 1,312 of ML-DSA-44 (FIPS 204).
     ///
     /// # Errors
-    /// [`NoteError::KeyName`]; [`NoteError::PublicKey`] for bytes that are no point of
-    /// the curve, or one of small order, for which signatures prove nothing.
-    pub fn new(
-        name: &str,
-        kind: KeyKind,
-        public_key: &[u8; PUBLIC_KEY_BYTES],
-    ) -> Result<Self, NoteError> {
+    /// [`NoteError::KeyName`]; [`NoteError::PublicKey`] for bytes of another length, that are no
+    /// point of the curve, or one of small order, for which signatures prove nothing.
+    pub fn new(name: &str, kind: KeyKind, public_key: &[u8]) -> Result<Self, NoteError> {
         check_name(name)?;
-        let key = VerifyingKey::from_bytes(public_key).map_err(|_| NoteError::PublicKey)?;
-        if key.is_weak() {
-            return Err(NoteError::PublicKey);
-        }
+        let key = match kind {
+            KeyKind::Ed25519 | KeyKind::CosignatureEd25519 => {
+                let bytes = public_key.try_into().map_err(|_| NoteError::PublicKey)?;
+                let key = VerifyingKey::from_bytes(bytes).map_err(|_| NoteError::PublicKey)?;
+                if key.is_weak() {
+                    return Err(NoteError::PublicKey);
+                }
+                Public::Ed25519(key)
+            }
+            KeyKind::CosignatureMlDsa44 => {
+                let bytes: EncodedVerifyingKey<MlDsa44> =
+                    public_key.try_into().map_err(|_| NoteError::PublicKey)?;
+                let key = ml_dsa::VerifyingKey::decode(&bytes);
+                Public::MlDsa44(Arc::new(MlDsaPublic { bytes, key }))
+            }
+        };
         let id = key_id(name, kind, public_key);
         Ok(Self { name: name.to_owned(), id, kind, key })
     }
@@ -97,7 +169,10 @@ impl VerifierKey {
     /// [`NoteError::KeyFormat`], [`NoteError::KeyName`], [`NoteError::KeyType`],
     /// [`NoteError::PublicKey`], [`NoteError::KeyIdMismatch`].
     pub fn parse(vkey: &str) -> Result<Self, NoteError> {
-        let (name, id, (kind, key)) = parse_key(vkey)?;
+        let ParsedKey { name, id, kind, key } = parse_key(vkey)?;
+        if key.len() != kind.key_bytes() {
+            return Err(NoteError::KeyFormat { expected: PUBLIC_FORM });
+        }
         let parsed = Self::new(name, kind, &key)?;
         if parsed.id != id {
             return Err(NoteError::KeyIdMismatch { written: id, computed: parsed.id });
@@ -120,9 +195,14 @@ impl VerifierKey {
         self.kind
     }
 
-    /// The 32 bytes of the public key.
-    pub fn public_key(&self) -> &[u8; PUBLIC_KEY_BYTES] {
-        self.key.as_bytes()
+    /// The bytes of the public key.
+    pub fn public_key(&self) -> &[u8] {
+        self.key.bytes()
+    }
+
+    /// Whether the other one is the same key, perhaps under another name or for another use.
+    pub fn same_key(&self, other: &Self) -> bool {
+        self.key.bytes() == other.key.bytes()
     }
 
     /// The same key under another id.
@@ -133,36 +213,47 @@ impl VerifierKey {
 
     /// Checks the bytes of a signature (without key id) over the text of a note and
     /// gives the time that a cosignature states, in seconds since 1970.
-    pub(super) fn check(&self, text: &str, signature: &[u8]) -> Option<Option<u64>> {
+    pub(crate) fn check(&self, text: &str, signature: &[u8]) -> Option<Option<u64>> {
         match self.kind {
             KeyKind::Ed25519 => {
                 self.check_message(text.as_bytes(), signature)?;
                 Some(None)
             }
             KeyKind::CosignatureEd25519 => {
-                let (time, signature) = signature.split_first_chunk()?;
-                let time_s = u64::from_be_bytes(*time);
-                if i64::try_from(time_s).is_err() {
-                    return None;
-                }
-                let message = format!("cosignature/v1\ntime {time_s}\n{text}");
-                self.check_message(message.as_bytes(), signature)?;
+                let (time_s, signature) = split_time(signature)?;
+                self.check_message(ed25519_message(time_s, text).as_bytes(), signature)?;
                 Some(Some(time_s))
+            }
+            KeyKind::CosignatureMlDsa44 => {
+                let (time_s, signature) = split_time(signature)?;
+                let checkpoint = Checkpoint::parse(text).ok()?;
+                let message = ml_dsa_message(&self.name, time_s, &checkpoint)?;
+                self.check_message(&message, signature)?;
+                // Time 0 states consistency, not that this is the largest tree known.
+                Some(Some(time_s).filter(|time_s| *time_s > 0))
             }
         }
     }
 
     fn check_message(&self, message: &[u8], signature: &[u8]) -> Option<()> {
-        let signature: &[u8; SIGNATURE_BYTES] = signature.try_into().ok()?;
-        let signature = ed25519_dalek::Signature::from_bytes(signature);
-        self.key.verify_strict(message, &signature).ok()
+        match &self.key {
+            Public::Ed25519(key) => {
+                let signature: &[u8; SIGNATURE_BYTES] = signature.try_into().ok()?;
+                let signature = ed25519_dalek::Signature::from_bytes(signature);
+                key.verify_strict(message, &signature).ok()
+            }
+            Public::MlDsa44(public) => {
+                let signature = ml_dsa::Signature::<MlDsa44>::try_from(signature).ok()?;
+                public.key.verify_with_context(message, &[], &signature).then_some(())
+            }
+        }
     }
 }
 
 impl fmt::Display for VerifierKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut bytes = vec![self.kind.byte()];
-        bytes.extend_from_slice(self.key.as_bytes());
+        bytes.extend_from_slice(self.key.bytes());
         write!(f, "{}+{}+{}", self.name, self.id, STANDARD.encode(bytes))
     }
 }
@@ -192,10 +283,7 @@ impl SigningKey {
     /// # Errors
     /// As [`VerifierKey::parse`]; no error quotes the text.
     pub fn parse(text: &str) -> Result<Self, NoteError> {
-        let malformed = NoteError::KeyFormat { expected: PRIVATE_FORM };
-        let rest = text.strip_prefix(PRIVATE_PREFIX).ok_or(malformed)?;
-        let (name, id, (kind, seed)) = parse_key(rest)?;
-        let seed = Zeroizing::new(seed);
+        let (ParsedKey { name, id, kind, .. }, seed) = parse_private(text)?;
         if kind != KeyKind::Ed25519 {
             return Err(NoteError::KeyType { found: kind.byte() });
         }
@@ -208,13 +296,7 @@ impl SigningKey {
 
     /// The private text form, to be kept in a file that only its owner can read.
     pub fn private_text(&self) -> Zeroizing<String> {
-        let mut bytes = Zeroizing::new([ED25519; 1 + PUBLIC_KEY_BYTES]);
-        for (to, from) in bytes.iter_mut().skip(1).zip(self.key.as_bytes()) {
-            *to = *from;
-        }
-        let encoded = Zeroizing::new(STANDARD.encode(bytes.as_slice()));
-        let VerifierKey { name, id, .. } = &self.verifier;
-        Zeroizing::new(format!("{PRIVATE_PREFIX}{name}+{id}+{}", *encoded))
+        private_text(&self.verifier, self.key.as_bytes())
     }
 
     /// The public half.
@@ -254,7 +336,7 @@ const PUBLIC_FORM: &str = "NAME+KEYID+BASE64";
 const PRIVATE_FORM: &str = "PRIVATE+KEY+NAME+KEYID+BASE64";
 
 /// Names are not empty and have neither white space nor `+` nor control characters.
-pub(super) fn check_name(name: &str) -> Result<(), NoteError> {
+pub(crate) fn check_name(name: &str) -> Result<(), NoteError> {
     let forbidden = |c: char| c.is_whitespace() || c == '+' || c < ' ';
     if name.is_empty() || name.contains(forbidden) {
         return Err(NoteError::KeyName);
@@ -262,7 +344,7 @@ pub(super) fn check_name(name: &str) -> Result<(), NoteError> {
     Ok(())
 }
 
-fn key_id(name: &str, kind: KeyKind, public_key: &[u8; PUBLIC_KEY_BYTES]) -> KeyId {
+fn key_id(name: &str, kind: KeyKind, public_key: &[u8]) -> KeyId {
     let mut sha = Sha256::new();
     sha.update(name);
     sha.update([b'\n', kind.byte()]);
@@ -271,10 +353,40 @@ fn key_id(name: &str, kind: KeyKind, public_key: &[u8; PUBLIC_KEY_BYTES]) -> Key
     KeyId([a, b, c, d])
 }
 
-type KeyMaterial = (KeyKind, [u8; PUBLIC_KEY_BYTES]);
+/// The private text form of a key with this public half.
+pub(crate) fn private_text(verifier: &VerifierKey, seed: &[u8; SEED_BYTES]) -> Zeroizing<String> {
+    let mut bytes = Zeroizing::new([verifier.kind.byte(); 1 + SEED_BYTES]);
+    for (to, from) in bytes.iter_mut().skip(1).zip(seed) {
+        *to = *from;
+    }
+    let encoded = Zeroizing::new(STANDARD.encode(bytes.as_slice()));
+    let VerifierKey { name, id, .. } = verifier;
+    Zeroizing::new(format!("{PRIVATE_PREFIX}{name}+{id}+{}", *encoded))
+}
+
+/// Parses the private text form as far as its parts; whether the id is that of the key is for the
+/// caller to check.
+pub(crate) fn parse_private(
+    text: &str,
+) -> Result<(ParsedKey<'_>, Zeroizing<[u8; SEED_BYTES]>), NoteError> {
+    let malformed = || NoteError::KeyFormat { expected: PRIVATE_FORM };
+    let rest = text.strip_prefix(PRIVATE_PREFIX).ok_or_else(malformed)?;
+    let parsed = parse_key(rest)?;
+    let seed = parsed.key.as_slice().try_into().map_err(|_| malformed())?;
+    Ok((parsed, Zeroizing::new(seed)))
+}
+
+/// The parts of a key's text form.
+pub(crate) struct ParsedKey<'t> {
+    pub(crate) name: &'t str,
+    pub(crate) id: KeyId,
+    pub(crate) kind: KeyKind,
+    /// May be the seed of a private key: wiped on drop.
+    key: Zeroizing<Vec<u8>>,
+}
 
 /// Splits `NAME+KEYID+BASE64`: the name and the key id hold no `+`, base64 may.
-fn parse_key(text: &str) -> Result<(&str, KeyId, KeyMaterial), NoteError> {
+fn parse_key(text: &str) -> Result<ParsedKey<'_>, NoteError> {
     let malformed = || NoteError::KeyFormat { expected: PUBLIC_FORM };
     let (name, rest) = text.split_once('+').ok_or_else(malformed)?;
     check_name(name)?;
@@ -285,10 +397,8 @@ fn parse_key(text: &str) -> Result<(&str, KeyId, KeyMaterial), NoteError> {
     if id_bytes.to_string() != id {
         return Err(malformed());
     }
-    // May be the seed of a private key: wiped when this returns.
     let bytes = Zeroizing::new(STANDARD.decode(encoded).map_err(|_| malformed())?);
     let (kind, key) = bytes.split_first().ok_or_else(malformed)?;
     let kind = KeyKind::from_byte(*kind)?;
-    let key = key.try_into().map_err(|_| malformed())?;
-    Ok((name, id_bytes, (kind, key)))
+    Ok(ParsedKey { name, id: id_bytes, kind, key: Zeroizing::new(key.to_vec()) })
 }

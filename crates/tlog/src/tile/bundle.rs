@@ -1,5 +1,7 @@
 //! Contents of tiles, of bundles of entries, and of the disclosures beside them.
 
+use alloc::vec::Vec;
+
 use thiserror::Error;
 
 use super::TILE_WIDTH;

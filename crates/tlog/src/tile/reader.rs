@@ -1,5 +1,7 @@
 //! Reads the tree out of tiles.
 
+use alloc::vec::Vec;
+
 use thiserror::Error;
 
 use super::{BundleError, MAX_TILE_LEVEL, TILE_WIDTH, TileId, tile_decode};

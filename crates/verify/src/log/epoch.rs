@@ -1,6 +1,7 @@
 //! One epoch from its first entry to its last.
 
 use super::bundle::{Bundles, Looked, bundles};
+use super::cosigned::Brackets;
 use super::head::Recorded;
 use super::tail::{self, Behind};
 use super::tree::{Genuine, Grown, Tree};
@@ -8,6 +9,7 @@ use super::{Known, Link, Options, VerifyError, join};
 use crate::folder::LogFolder;
 use crate::report::{Disclosed, EpochReport, Findings, Place, Verdict};
 use crate::session::{Chains, Gap};
+use crate::witnessed::Cosigned;
 use loggia_model::LeafHash;
 use loggia_tlog::{Checkpoint, VerifierKey};
 use std::path::Path;
@@ -31,6 +33,9 @@ pub(super) struct Subject<'a> {
     pub(super) newer: Option<&'a Recorded>,
     pub(super) key: &'a VerifierKey,
     pub(super) known: &'a [Known],
+    /// What witnesses saw, and when.
+    pub(super) brackets: &'a Brackets,
+    pub(super) cosigned: Option<Cosigned>,
     pub(super) options: Options,
 }
 
@@ -52,6 +57,9 @@ struct Pass<'a> {
     disclosed: Disclosed,
     unknown_kinds: u64,
     last_time_us: Option<i64>,
+    brackets: &'a Brackets,
+    /// How many entries are outside them, and the first.
+    outside: (u64, u64),
 }
 
 impl Subject<'_> {
@@ -74,6 +82,8 @@ impl Subject<'_> {
             disclosed: Disclosed::default(),
             unknown_kinds: 0,
             last_time_us: None,
+            brackets: self.brackets,
+            outside: (0, 0),
         };
         self.all_bundles(looker, &mut pass, progress)?;
         let Pass { tree, chains, mut gaps, gaps_more, links, disclosed, .. } = pass;
@@ -87,6 +97,13 @@ impl Subject<'_> {
         }
         let mut notes: Vec<String> = self.head_note().into_iter().chain(behind.notes).collect();
         notes.extend(notes_of(&chains, disclosed, pass.unknown_kinds));
+        let (outside_bracket, first) = pass.outside;
+        if outside_bracket > 0 {
+            notes.push(format!(
+                "{outside_bracket} entries, the first of them {first}, state a time at which they \
+                 cannot have come, as the witnesses saw it: the clock was wrong, or was set"
+            ));
+        }
         if whole {
             // In a log that grows while it is read, the ends that a boot begins with may have been
             // published between the two readings, and so stand in neither.
@@ -108,6 +125,9 @@ impl Subject<'_> {
             sessions_open: chains.open(),
             disclosed,
             unproven_tail: behind.unproven,
+            cosigned: self.cosigned.clone(),
+            outside_bracket,
+            silences: chains.silences().count,
             notes,
         };
         // In an altered log, only what leads to the signed root may name other keys.
@@ -208,6 +228,12 @@ impl Pass<'_> {
             let Some(facts) = facts else { continue };
             let index = first + position as u64;
             self.last_time_us = Some(facts.time_us());
+            if self.brackets.excludes(index, facts.time_us()) {
+                self.outside = match self.outside {
+                    (0, _) => (1, index),
+                    (count, first) => (count + 1, first),
+                };
+            }
             self.chains.take(index, LeafHash(hash.0), facts, &mut self.gaps);
             if self.gaps.len() > GAPS_KEPT {
                 self.gaps_more += self.gaps.len() - GAPS_KEPT;
@@ -244,6 +270,17 @@ fn notes_of(chains: &Chains, disclosed: Disclosed, unknown_kinds: u64) -> Vec<St
     let boots = chains.boots_skipped();
     if boots > 0 {
         notes.push(format!("{boots} boots left no entry: they ended before their first"));
+    }
+    let silences = chains.silences();
+    if silences.count > 0 {
+        notes.push(format!(
+            "{} times a running gateway said for more than three minutes not that it lives, the \
+             longest for {} s until entry {}: the machine slept, the gateway hung, or it was \
+             kept from writing",
+            silences.count,
+            silences.longest_us / 1_000_000,
+            silences.longest_at
+        ));
     }
     if disclosed.files_missing > 0 {
         notes.push(format!(

@@ -6,12 +6,13 @@ use loggia_tlog::tile::{bundle_decode, bundle_encode};
 use loggia_tlog::{BundleId, SigningKey, TileId};
 use std::path::Path;
 
+mod cosigned;
 mod epochs;
 mod gaps;
 mod head;
 
 fn trust(log: &TestLog) -> Trust {
-    Trust { keys: vec![log.vkey()], known_checkpoints: Vec::new() }
+    Trust { keys: vec![log.vkey()], ..Trust::default() }
 }
 
 pub(super) fn verify_with(dir: &Path, trust: &Trust) -> Report {
@@ -444,6 +445,7 @@ fn a_foreign_key_a_foreign_signature_and_no_log_are_told_apart() {
     let with = |key: &SigningKey| Trust {
         keys: vec![key.verifier().clone()],
         known_checkpoints: Vec::new(),
+        ..Trust::default()
     };
     assert_eq!(code(&verify_with(data.path(), &with(&other))), 12);
     // The right name and another key: a forged checkpoint, or the wrong key for this log.

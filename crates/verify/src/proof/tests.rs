@@ -1,7 +1,9 @@
 use super::*;
 use crate::testlog::{Open, TestLog};
+use crate::witnessed::WitnessTrust;
 use loggia_model::catalogue::Kind;
-use loggia_tlog::SigningKey;
+use loggia_tlog::note::KeyKind;
+use loggia_tlog::{CosignerKey, Policy, SigningKey};
 
 /// A log of 300 entries, an open session with one statement behind them, and the statement's id.
 fn published(data: &Path) -> (TestLog, Open, EventId) {
@@ -15,7 +17,58 @@ fn published(data: &Path) -> (TestLog, Open, EventId) {
 }
 
 fn check(part: &ProofPart, keys: &[VerifierKey]) -> Result<Proven, Unproven> {
-    verify_proof(part.proof.as_bytes(), &part.leaf, part.disclosure.as_deref(), keys)
+    let trust = Trust { keys: keys.to_vec(), ..Trust::default() };
+    verify_proof(part.proof.as_bytes(), &part.leaf, part.disclosure.as_deref(), &trust)
+}
+
+#[test]
+fn a_proof_brings_the_cosignatures_and_is_held_to_a_policy() {
+    let data = tempfile::tempdir().unwrap();
+    let (log, open, id) = published(data.path());
+    let kind = KeyKind::CosignatureEd25519;
+    let witness = CosignerKey::from_seed("w.example", kind, &[4; 32]).unwrap();
+    let plain = log.checkpoint(log.size());
+    let mut note = SignedNote::parse(&plain).unwrap();
+    let checkpoint = Checkpoint::open(&plain, &log.vkey()).unwrap();
+    note.add(witness.cosign(&checkpoint, 1_790_000_000).unwrap()).unwrap();
+    std::fs::write(log.folder().cosigned_path(), note.to_string()).unwrap();
+
+    let vkey = log.vkey();
+    let policy = format!("log {}\nwitness auditor {}\n", log.vkey(), witness.verifier());
+    let trust = |quorum: &str| Trust {
+        keys: vec![vkey.clone()],
+        witnesses: Some(WitnessTrust {
+            policy: Policy::parse(format!("{policy}quorum {quorum}\n").as_bytes()).unwrap(),
+            max_age_s: None,
+            now_s: 0,
+        }),
+        ..Trust::default()
+    };
+    let verify = |part: &ProofPart, quorum: &str| {
+        verify_proof(part.proof.as_bytes(), &part.leaf, None, &trust(quorum))
+    };
+    let part = prove(data.path(), Wanted::Event(id)).unwrap().event;
+    let proven = verify(&part, "auditor").unwrap();
+    assert_eq!(proven.cosigned.as_ref().unwrap().by[0].witness, "auditor");
+    assert!(proven.to_string().contains("cosigned by auditor (2026-09-21"), "{proven}");
+    assert_eq!(proven.to_json()["trust"], "cosigned");
+    let none = verify(&part, "none").unwrap();
+    assert!(none.trust().contains("operator-trusted only"));
+
+    // What came after it stands under the newest checkpoint, which nobody has cosigned.
+    let mut log = log;
+    let later = log.statement(open, "select 1");
+    log.publish();
+    let part = prove(data.path(), Wanted::Event(later)).unwrap().event;
+    let refused = verify(&part, "auditor").unwrap_err();
+    assert_eq!(refused.verdict, Verdict::NoQuorum, "{refused}");
+    assert_eq!(refused.verdict.exit_code(), 12);
+    // A line in the witness's name that it never wrote.
+    let forged = witness.cosign(&checkpoint, 1_790_000_000).unwrap();
+    let mut proof = TlogProof::parse(part.proof.as_bytes()).unwrap();
+    proof.checkpoint.add(forged).unwrap();
+    let part = ProofPart { proof: proof.to_string(), ..part };
+    assert_eq!(verify(&part, "auditor").unwrap_err().verdict, Verdict::Tampered);
 }
 
 #[test]
@@ -79,10 +132,11 @@ fn every_byte_counts() {
         disclosure[place] ^= 1 << (place % 7);
         refused(ProofPart { disclosure: Some(disclosure), ..part.clone() }, "disclosure", place);
     }
+    let trust = Trust { keys: keys.to_vec(), ..Trust::default() };
     for place in 0..part.proof.len() {
         let mut proof = part.proof.clone().into_bytes();
         proof[place] ^= 1;
-        let outcome = verify_proof(&proof, &part.leaf, None, &keys);
+        let outcome = verify_proof(&proof, &part.leaf, None, &trust);
         assert_eq!(outcome.unwrap_err().verdict, Verdict::Tampered, "proof {place}");
     }
 }

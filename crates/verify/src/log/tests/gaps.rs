@@ -234,3 +234,35 @@ fn an_entry_that_is_no_event_and_a_kind_that_is_not_known() {
     assert_eq!(code(&report), 0, "{report}");
     assert!(report.epochs[0].notes.iter().any(|note| note.contains("1 events are of kinds")));
 }
+
+#[test]
+fn a_time_without_heartbeats_is_found() {
+    let data = tempfile::tempdir().unwrap();
+    let mut log = TestLog::new(data.path(), 1);
+    log.begin_boot();
+    let minute_us = 60_000_000;
+    for _ in 0..5 {
+        log.time_us += minute_us;
+        let draft = log.draft(Kind::NodeHeartbeat);
+        log.append(draft);
+    }
+    log.publish();
+    let report = super::verify(data.path(), &log);
+    assert_eq!((report.epochs[0].silences, report.epochs[0].notes.len()), (0, 0), "{report}");
+    // Ten minutes in which sessions went on and no heartbeat came, then one again.
+    for _ in 0..10 {
+        log.time_us += minute_us;
+        log.session(1);
+    }
+    let draft = log.draft(Kind::NodeHeartbeat);
+    log.append(draft);
+    // Another boot an hour later is no silence: nobody lived.
+    log.time_us += 60 * minute_us;
+    log.begin_boot();
+    log.publish();
+    let report = super::verify(data.path(), &log);
+    assert_eq!(code(&report), 0, "{report}");
+    assert_eq!(report.epochs[0].silences, 1, "{report}");
+    assert!(report.to_string().contains("the longest for 600 s"), "{report}");
+    assert_eq!(report.to_json()["epochs"][0]["silences"], 1);
+}
