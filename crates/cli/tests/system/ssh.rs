@@ -6,6 +6,7 @@ mod limits;
 mod recordings;
 mod refusals;
 mod traffic;
+mod ways_in;
 
 use super::*;
 use loggia_testkit::gateway::RecordedEvent;
