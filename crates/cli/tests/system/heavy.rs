@@ -3,7 +3,8 @@
 //! languages, into the cache; where a tool chain is missing, that is said loudly.
 
 use super::*;
-use loggia_testkit::parts;
+use loggia_testkit::{StatementKind, parts};
+use std::collections::HashSet;
 use std::path::Path;
 
 const PGJDBC: &str = "org.postgresql:postgresql:42.7.14";
@@ -35,12 +36,17 @@ fn succeed(command: &mut Command) -> String {
     stdout(&output)
 }
 
-/// What the server logged of an application, without fetches: Binds and Querys.
+/// What the server logged of the sessions of an application, without fetches: Binds and Querys.
+/// A driver may name its application only in its first statement, which is then logged before.
 fn logged(application: &str) -> Vec<String> {
-    let all = target().logged().unwrap().into_iter();
-    let own = all.filter(|statement| statement.application == application);
-    let run = own.filter(|s| !matches!(s.kind, loggia_testkit::StatementKind::Fetch { .. }));
-    let mut texts: Vec<String> = run.map(|statement| statement.text).collect();
+    let all = target().logged().unwrap();
+    let own = all.iter().filter(|statement| statement.application == application);
+    let sessions: HashSet<&str> = own.map(|statement| statement.session.as_str()).collect();
+    let run = all.iter().filter(|statement| {
+        sessions.contains(statement.session.as_str())
+            && !matches!(statement.kind, StatementKind::Fetch { .. })
+    });
+    let mut texts: Vec<String> = run.map(|statement| statement.text.clone()).collect();
     texts.sort();
     texts
 }
@@ -72,7 +78,10 @@ fn drive(name: &str, mut command: impl FnMut(&GatewayUnderTest, bool) -> Command
 
         let server = logged(&application);
         assert!(server.len() > 100, "{application}: only {} statements", server.len());
-        assert_eq!(recorded(&gateway), server, "{application}: on record is what was received");
+        let record = recorded(&gateway);
+        let differs = record.iter().zip(&server).find(|(one, other)| one != other);
+        assert_eq!(differs, None, "{application}: on record is what was received");
+        assert_eq!(record.len(), server.len(), "{application}: and nothing else");
 
         let events = gateway.events().unwrap();
         let of = |kind: &'static str| events.iter().filter(move |event| event.kind() == kind);

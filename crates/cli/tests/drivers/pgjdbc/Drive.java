@@ -66,7 +66,8 @@ public final class Drive {
     private static void mistakes(Connection connection) throws SQLException {
         try (Statement statement = connection.createStatement()) {
             fails("42P01", () -> statement.execute("select * from no_such_table"));
-            fails("22012", () -> statement.execute("select 1 / 0"));
+            // Not a constant, or the server would fail in planning and not log the statement.
+            fails("22012", () -> statement.execute("select 1 / (random() * 0)::int"));
             check(one(statement.executeQuery("select 'in step'")).equals("in step"), "in step");
         }
     }

@@ -99,10 +99,11 @@ func batches(ctx context.Context, conn *pgx.Conn) {
 	}
 	must(results.Close())
 
-	// An error in the middle: what is behind it is not run.
+	// An error in the middle: what is behind it is not run. Not a constant, or the server would
+	// fail in planning and not log the statement.
 	batch = &pgx.Batch{}
 	batch.Queue("select 'before'")
-	batch.Queue("select 1 / $1::int", 0)
+	batch.Queue("select $1::int / (random() * 0)::int", 1)
 	batch.Queue("select 'behind'")
 	results = conn.SendBatch(ctx, batch)
 	_, err := results.Exec()
@@ -157,7 +158,7 @@ func mistakes(ctx context.Context, conn *pgx.Conn) {
 	is(err, "42P01")
 	_, err = conn.Exec(ctx, "select * from no_such_table", pgx.QueryExecModeSimpleProtocol)
 	is(err, "42P01")
-	_, err = conn.Exec(ctx, "select 1 / $1::int", 0)
+	_, err = conn.Exec(ctx, "select $1::int / (random() * 0)::int", 1)
 	is(err, "22012")
 	_, err = conn.Exec(ctx, "select 'in step'")
 	must(err)
