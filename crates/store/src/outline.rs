@@ -5,6 +5,8 @@
 use loggia_model::Kind;
 use loggia_model::id::EventId;
 use loggia_model::port::Committed;
+use memchr::memmem::Finder;
+use std::sync::LazyLock;
 
 /// The few parts of a frequent event that place it among the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,128 +24,68 @@ pub(crate) struct Outline {
 impl Outline {
     /// The outline of an entry of a frequent kind, to which nothing else refers but by its id.
     /// `None` for all others, and for what is not plainly one of them: those are read as a whole.
+    ///
+    /// An event has one form only: its keys stand in a known order, and no string holds a quote
+    /// that is not escaped. So a key with its quotes is found by looking for it, wherever it is.
     pub(crate) fn of(entry: &Committed) -> Option<Self> {
-        let mut leaf = Members::of(&entry.leaf)?;
-        let detail = leaf.find(b"detail");
-        let id = leaf.find(b"id").and_then(text)?;
-        let kind = Kind::from_code(leaf.find(b"kind").and_then(text)?)?;
-        if !matches!(kind, Kind::SqlStatement | Kind::SqlResult) {
+        let leaf: &[u8] = &entry.leaf;
+        let (head, rest) = split(leaf, &LOOKS.id)?;
+        let (id, rest) = rest.split_at_checked(ID_BYTES)?;
+        let rest = rest.strip_prefix(b"\",\"kind\":\"sql.")?;
+        let (kind, tail) = if let Some(tail) = rest.strip_prefix(b"statement\",") {
+            (Kind::SqlStatement, tail)
+        } else {
+            (Kind::SqlResult, rest.strip_prefix(b"result\",")?)
+        };
+        if !head.starts_with(b"{\"") || !tail.ends_with(b",\"v\":1}") {
             return None;
         }
-        let session = leaf.find(b"session");
-        if leaf.find(b"v") != Some(b"1") || !leaf.rest.is_empty() {
-            return None;
-        }
-        let mut detail = detail.map_or(Some(Members::none()), Members::of)?;
-        let of = reference(detail.find(b"of"))?;
-        let prepared_id = reference(detail.find(b"prepared"))?;
-        let mut session = session.map_or(Some(Members::none()), Members::of)?;
+        let of = reference(head, &LOOKS.of)?;
         Some(Self {
-            id: id.parse().ok()?,
+            id: event_id(id)?,
             kind,
             of: of.filter(|_| kind == Kind::SqlResult),
-            context_id: reference(session.find(b"context"))?,
-            prepared_id,
+            context_id: reference(tail, &LOOKS.context)?,
+            prepared_id: reference(head, &LOOKS.prepared)?,
         })
     }
 }
 
+/// What is looked for: keys, with what stands before their values.
+struct Looks {
+    id: Finder<'static>,
+    of: Finder<'static>,
+    prepared: Finder<'static>,
+    context: Finder<'static>,
+}
+
+static LOOKS: LazyLock<Looks> = LazyLock::new(|| Looks {
+    // Before an event's own id its effects end.
+    id: Finder::new(b"],\"id\":\""),
+    of: Finder::new(b"\"of\":\""),
+    prepared: Finder::new(b"\"prepared\":\""),
+    context: Finder::new(b"\"session\":{\"context\":\""),
+});
+
+/// Length of the text form of an event's id.
+const ID_BYTES: usize = "ev_01h455vb4pex5vsknk084sn02q".len();
+
+/// What stands before and behind the first place where this is found.
+fn split<'a>(bytes: &'a [u8], look: &Finder<'_>) -> Option<(&'a [u8], &'a [u8])> {
+    let at = look.find(bytes)?;
+    Some((bytes.get(..at)?, bytes.get(at + look.needle().len()..)?))
+}
+
+fn event_id(bytes: &[u8]) -> Option<EventId> {
+    std::str::from_utf8(bytes).ok()?.parse().ok()
+}
+
 /// The id of another event, where there is one; `None` where it cannot be read.
-fn reference(value: Option<&[u8]>) -> Option<Option<EventId>> {
-    match value {
-        Some(value) => text(value)?.parse().ok().map(Some),
+fn reference(bytes: &[u8], look: &Finder<'_>) -> Option<Option<EventId>> {
+    match split(bytes, look) {
+        Some((_, rest)) => event_id(rest.get(..ID_BYTES)?).map(Some),
         None => Some(None),
     }
-}
-
-/// A string without escapes.
-fn text(value: &[u8]) -> Option<&str> {
-    let text = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
-    std::str::from_utf8(text).ok().filter(|text| !text.contains(['\\', '"']))
-}
-
-/// The members of an object in canonical form, one after the other. Values are stepped over and
-/// not looked into. What is not in that form ends the walk, or gives a value that nobody can read.
-struct Members<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Members<'a> {
-    fn of(object: &'a [u8]) -> Option<Self> {
-        let rest = object.strip_prefix(b"{")?.strip_suffix(b"}")?;
-        Some(Self { rest })
-    }
-
-    fn none() -> Self {
-        Self { rest: b"" }
-    }
-
-    /// The value of a key, if it comes behind what was looked at so far. Keys are in order, so a
-    /// walk ends at the first that is greater, which is looked at again then.
-    fn find(&mut self, wanted: &[u8]) -> Option<&'a [u8]> {
-        while let Some((key, value, rest)) = self.next() {
-            if key > wanted {
-                return None;
-            }
-            self.rest = rest;
-            if key == wanted {
-                return Some(value);
-            }
-        }
-        None
-    }
-
-    /// Key, value, and what is behind.
-    fn next(&self) -> Option<(&'a [u8], &'a [u8], &'a [u8])> {
-        let key = self.rest.strip_prefix(b"\"")?;
-        let (key, rest) = key.split_at_checked(key.iter().position(|byte| *byte == b'"')?)?;
-        let rest = rest.strip_prefix(b"\":")?;
-        let (value, rest) = rest.split_at_checked(value_len(rest)?)?;
-        match rest {
-            [] => Some((key, value, rest)),
-            [b',', rest @ ..] if !rest.is_empty() => Some((key, value, rest)),
-            _ => None,
-        }
-    }
-}
-
-/// Length of the value at the front. Byte by byte: what is stepped over is short, and most of it
-/// quotes.
-fn value_len(bytes: &[u8]) -> Option<usize> {
-    let (open, close) = match bytes.first()? {
-        b'"' => return string_len(bytes),
-        b'{' => (b'{', b'}'),
-        b'[' => (b'[', b']'),
-        _ => return Some(bytes.iter().position(|byte| *byte == b',').unwrap_or(bytes.len())),
-    };
-    let (mut depth, mut inside, mut escaped) = (0_usize, false, false);
-    for (at, byte) in bytes.iter().enumerate() {
-        if inside {
-            inside = escaped || *byte != b'"';
-            escaped = !escaped && *byte == b'\\';
-        } else if *byte == b'"' {
-            inside = true;
-        } else if *byte == open {
-            depth += 1;
-        } else if *byte == close {
-            depth -= 1;
-            if depth == 0 {
-                return Some(at + 1);
-            }
-        }
-    }
-    None
-}
-
-/// Length of the string at the front, quotes included.
-fn string_len(bytes: &[u8]) -> Option<usize> {
-    let mut escaped = false;
-    let ends = |byte: &u8| {
-        let ends = !escaped && *byte == b'"';
-        escaped = !escaped && *byte == b'\\';
-        ends
-    };
-    bytes.get(1..)?.iter().position(ends).map(|at| at + 2)
 }
 
 #[cfg(test)]
@@ -201,7 +143,6 @@ mod tests {
         ) {
             Outline::of(&entry(before));
             Outline::of(&entry(format!("{{{inside}}}").into_bytes()));
-            value_len(inside.as_bytes());
         }
 
         #[test]
@@ -235,9 +176,9 @@ mod tests {
             r#"{"id":"ev_01h455vb4pex5vsknk084sn02q","kind":"sql.result","v":2}"#,
             r#"{"id":"ev_01h455vb4pex5vsknk084sn02q","kind":"sql.result"}"#,
             r#"{"id":"ev_01h455vb4pex5vsknk084sn02q","kind":"no.such","v":1}"#,
-            r#"{"id":"ev_01h455vb4pex5vsknk084sn02q","kind":"sql.result","v":1,}"#,
-            r#"{"id":"ev_01h455vb4pex5vsknk084sn02q","kind":"sql.result","v":1,"w":1}"#,
-            r#"{"detail":{,"id":"ev_01h455vb4pex5vsknk084sn02q","kind":"sql.result","v":1}"#,
+            r#"{"effects":[],"id":"ev_01h455vb4pex5vsknk084sn02q","kind":"sql.result","v":1,}"#,
+            r#"{"effects":[],"id":"ev_01h455vb4pex5vsknk084sn02q","kind":"sql.result","v":11}"#,
+            r#"{"effects":[],"id":"ev_01h455vb4pex5vsknk084sn02"#,
         ] {
             let entry = scene.raw(leaf.into(), Vec::new());
             assert_eq!(Outline::of(&entry), None, "{leaf}");
