@@ -385,6 +385,31 @@ fn limits(config: &Config) -> Limits {
     Limits { connections_max, ..limits }
 }
 
+/// How somebody comes in: signing in, and what a credential is worth later.
+fn doors(
+    config: &Config,
+    (append, directory, mint): (Arc<dyn Append>, Arc<dyn Directory>, Mint),
+    ca: &Arc<Ca>,
+    ssh: Arc<SshAuthorities>,
+) -> (Arc<SignIn>, Arc<dyn Identify>) {
+    let settings = Settings {
+        credential_life_s: config.identity.credential_minutes * 60,
+        notice: config.identity.notice.clone(),
+    };
+    let (directory_of_doors, authorities) = (Arc::clone(&directory), Arc::clone(&ssh));
+    let sign_in = Arc::new(SignIn::new(
+        append,
+        directory_of_doors,
+        Arc::clone(ca),
+        authorities,
+        mint.clone(),
+        settings,
+    ));
+    let door = Arc::clone(&sign_in);
+    let identify = Arc::new(Identifier::new(directory, Arc::clone(ca), ssh, door, mint));
+    (sign_in, identify)
+}
+
 /// Names the implementation of every port.
 fn parts(
     config: &Config,
@@ -397,21 +422,8 @@ fn parts(
     let decide: Arc<dyn Decide> = Arc::new(control.clone());
     let resolve: Arc<dyn Resolve> = Arc::new(control.clone());
     let directory: Arc<dyn Directory> = Arc::new(control.clone());
-    let settings = Settings {
-        credential_life_s: config.identity.credential_minutes * 60,
-        notice: config.identity.notice.clone(),
-    };
-    let sign_in = Arc::new(SignIn::new(
-        Arc::clone(&append),
-        Arc::clone(&directory),
-        Arc::clone(&ca),
-        Arc::clone(&ssh),
-        mint.clone(),
-        settings,
-    ));
-    let door = Arc::clone(&sign_in);
-    let identify: Arc<dyn Identify> =
-        Arc::new(Identifier::new(directory, Arc::clone(&ca), ssh, door, mint.clone()));
+    let ports = (Arc::clone(&append), directory, mint.clone());
+    let (sign_in, identify) = doors(config, ports, &ca, ssh);
     let sessions: Arc<Sessions> = Arc::default();
     let gate_metrics = GateMetrics::default();
     let spine = Arc::new(Spine::new(SpineParts {
