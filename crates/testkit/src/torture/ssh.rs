@@ -193,10 +193,15 @@ impl Run {
             let of_shell =
                 typed.iter().filter(|line| line.split(' ').nth(2) == Some(&number.to_string()));
             let executed: usize = of_shell.map(|line| line.len() + 1).sum();
-            let shell = events.iter().find(|event| {
-                event.kind() == "ssh.shell" && event.text("/resource/name") == Some(resource)
-            });
-            let session = shell.and_then(RecordedEvent::session);
+            let on_resource: HashSet<String> = events
+                .iter()
+                .filter(|event| event.text("/resource/name") == Some(resource))
+                .filter_map(RecordedEvent::session)
+                .collect();
+            let shells = events.iter().filter(|event| event.kind() == "ssh.shell");
+            let session = shells
+                .filter_map(RecordedEvent::session)
+                .find(|session| on_resource.contains(session));
             let recorded = match &session {
                 Some(session) => typed_bytes(&self.gateway.data, session)?,
                 None => 0,
