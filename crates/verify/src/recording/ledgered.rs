@@ -53,6 +53,15 @@ impl Ledgered {
         }
     }
 
+    /// Adds what is said later.
+    pub fn add(&mut self, later: &Self) {
+        self.begun |= later.begun;
+        self.salt = later.salt.or(self.salt);
+        self.claims.extend_from_slice(&later.claims);
+        self.limited |= later.limited;
+        self.ended |= later.ended;
+    }
+
     /// What its file is held to; none where nothing can be held against it.
     pub fn held(&self, session: SessionId) -> Option<Held> {
         let salt = self.salt.filter(|_| self.begun)?;
