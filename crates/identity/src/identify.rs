@@ -109,13 +109,33 @@ impl Identifier {
     async fn registered(&self, line: &str) -> Result<Actor, PublicError> {
         let key = SshPublicKey::parse(line)
             .ok_or_else(|| refusal("bad_credential", "the SSH key cannot be read"))?;
-        let found = ask(self.directory.ssh_key(key.digest())).await?;
-        let unknown = || {
-            PublicError::new("unknown_credential", Fault::Client, "this Loggia knows no such key")
-                .hint("`loggia login` gives a certificate; or have the key registered: loggia key add")
+        let Some(owner) = ask(self.directory.ssh_key(key.digest())).await? else {
+            return Err(self.unregistered(&key).await?);
         };
-        let identity = self.identity(found.ok_or_else(unknown)?).await?;
+        let identity = self.identity(owner).await?;
         Ok(actor(identity, Authn::SshKey))
+    }
+
+    /// Why a key that nobody registered lets nobody in. Mostly it is that of a certificate which
+    /// the client left out, or which the SSH library did not hand on because its time was over:
+    /// whoever holds the key may know what became of it.
+    async fn unregistered(&self, key: &SshPublicKey) -> Result<PublicError, PublicError> {
+        let found = ask(self.directory.credential(key.digest())).await?;
+        Ok(match found {
+            Some(record) if record.revoked => refusal("revoked", "the credential was revoked"),
+            Some(record) if record.expires_us <= self.mint.now_us() => certificate::expired(),
+            Some(_) => {
+                let message = "the SSH key came without its certificate";
+                PublicError::new("unknown_credential", Fault::Client, message)
+                    .hint("the file id_loggia-cert.pub belongs beside it; or `loggia ssh-config`")
+            }
+            None => {
+                let message = "this Loggia knows no such key";
+                PublicError::new("unknown_credential", Fault::Client, message).hint(
+                    "`loggia login` gives a certificate; or have the key registered: loggia key add",
+                )
+            }
+        })
     }
 
     async fn identity(&self, id: ActorId) -> Result<IdentityRecord, PublicError> {

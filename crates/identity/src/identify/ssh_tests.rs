@@ -157,10 +157,18 @@ async fn a_certificate_by_our_authority_that_is_not_the_one_on_record_is_unknown
 }
 
 #[tokio::test]
-async fn the_bare_key_of_a_certificate_is_no_credential() {
+async fn the_bare_key_of_a_certificate_is_no_credential_and_its_holder_is_told_what_became_of_it() {
     let world = World::new().await;
     let (public, _) = signed_in(&world).await;
-    assert_eq!(code(&world, &Credential::SshKey { openssh: public }).await, "unknown_credential");
+    let bare = Credential::SshKey { openssh: public };
+    let refused = world.identifier.identify(&bare, &source(HOME)).await.unwrap_err();
+    assert_eq!(refused.code, "unknown_credential");
+    assert!(refused.message.contains("without its certificate"), "{}", refused.message);
+    world.clock.advance_s(8 * 3_600);
+    assert_eq!(code(&world, &bare).await, "expired");
+    world.clock.advance_s(-60);
+    world.directory.revoke_credentials(ActorId::Person(world.alice)).await.unwrap();
+    assert_eq!(code(&world, &bare).await, "revoked");
     let line = Credential::SshKey { openssh: "ssh-ed25519 AAAA".into() };
     assert_eq!(code(&world, &line).await, "bad_credential");
 }
