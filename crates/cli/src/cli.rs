@@ -2,8 +2,8 @@
 
 use crate::commands::{
     Apply, AuditCredentials, Check, Completion, Doctor, Enrol, Fsck, Init, Key, Ledger, Lock,
-    Login, Logout, Mirror, Monitor, Person, PgConfig, Plan, Prove, Resource, Restore, Search,
-    Service, Session, SshCa, SshConfig, Tail, Try, Up, Verify, Whoami, Witness,
+    Login, Logout, Mirror, Monitor, Person, PgConfig, Plan, Prove, Replay, Resource, Restore,
+    Search, Service, Session, SshCa, SshConfig, Tail, Try, Up, Verify, Whoami, Witness,
 };
 use crate::fail::EXIT_CODES;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -104,6 +104,8 @@ pub(crate) enum Command {
     /// List, show and end sessions
     #[command(subcommand)]
     Session(Session),
+    /// Play a recorded session again, or export it
+    Replay(Replay),
     /// Keep somebody, or everybody from something, at once
     #[command(subcommand)]
     Lock(Lock),

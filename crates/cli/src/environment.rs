@@ -32,6 +32,14 @@ pub(crate) fn wants_color() -> bool {
     std::io::stdout().is_terminal() && variable("TERM").is_none_or(|term| term != "dumb")
 }
 
+/// A file without a name, for this program alone: it is gone when it is closed.
+pub(crate) fn unnamed_file() -> std::io::Result<std::fs::File> {
+    use rustix::fs::{Mode, OFlags, open};
+    let mode = Mode::RUSR | Mode::WUSR;
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    Ok(std::fs::File::from(open(std::env::temp_dir(), flags, mode)?))
+}
+
 /// Whether a person can be asked.
 pub(crate) fn can_ask() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()

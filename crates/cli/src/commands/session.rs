@@ -1,4 +1,4 @@
-//! `session ls`, `show`, `end`.
+//! `session ls`, `show`, `watch`, `end`.
 
 use super::events::UNKNOWN;
 use super::{Context, shown};
@@ -19,6 +19,8 @@ pub(crate) enum Session {
     Ls(Ls),
     /// Show what happened in a session, in order
     Show(Show),
+    /// Watch a running session; that you do is recorded
+    Watch(Watch),
     /// End a running session; the person is told why
     End(End),
 }
@@ -48,6 +50,16 @@ pub(crate) struct Show {
     id: String,
 }
 
+/// Watches a session.
+#[derive(Debug, Args)]
+#[command(before_help = "Examples:
+  loggia session watch se_01h455vb4pex5vsknk084sn02q
+  loggia session watch se_01h455vb4pex5vsknk084sn02q | grep -i error")]
+pub(crate) struct Watch {
+    /// Id of the session, as `loggia session ls --live` shows it
+    id: String,
+}
+
 /// Ends a session.
 #[derive(Debug, Args)]
 #[command(before_help = "Example:
@@ -65,6 +77,7 @@ impl Session {
         match self {
             Self::Ls(args) => args.run(context).await,
             Self::Show(args) => args.run(context).await,
+            Self::Watch(args) => super::replay::watch(context, &args.id).await,
             Self::End(args) => {
                 let end = EndSession { reason: args.reason };
                 let ending = context.client()?.end_session(&args.id, &end).await?;

@@ -128,8 +128,7 @@ impl<'s> Player<'s> {
             }
             Content::Resize { columns, rows } => self.screen.resize((columns, rows)),
             Content::Sealed { line, sealed } => {
-                let (typed, echoed) =
-                    self.script.typed(self.scene.action, line, number, sealed);
+                let (typed, echoed) = self.script.typed(self.scene.action, line, number, sealed);
                 self.unseen = match typed {
                     _ if echoed => None,
                     Some(typed) => Some(String::from_utf8_lossy(&typed).into_owned()),

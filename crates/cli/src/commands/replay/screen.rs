@@ -8,10 +8,10 @@ use std::num::NonZeroU16;
 const COLUMNS_MAX: u32 = 1_000;
 const ROWS_MAX: u32 = 500;
 /// Where nothing is known of it.
-pub(in crate::commands) const SIZE_DEFAULT: (u32, u32) = (80, 24);
+pub(super) const SIZE_DEFAULT: (u32, u32) = (80, 24);
 
 /// A terminal in memory.
-pub(in crate::commands) struct Screen {
+pub(super) struct Screen {
     parser: vt100::Parser,
     /// Whether a line feed goes to the beginning of a line too: there was no terminal to do it.
     bare_lines: bool,
@@ -27,13 +27,13 @@ fn bounded(size: (u32, u32)) -> (NonZeroU16, NonZeroU16) {
 
 impl Screen {
     /// An empty one of so many columns and rows. Without a terminal, lines end with a line feed.
-    pub(in crate::commands) fn new(size: (u32, u32), terminal: bool) -> Self {
+    pub(super) fn new(size: (u32, u32), terminal: bool) -> Self {
         let (columns, rows) = bounded(size);
         Self { parser: vt100::Parser::new(rows, columns, 0), bare_lines: !terminal }
     }
 
     /// Takes output.
-    pub(in crate::commands) fn feed(&mut self, bytes: &[u8]) {
+    pub(super) fn feed(&mut self, bytes: &[u8]) {
         if !self.bare_lines {
             return self.parser.process(bytes);
         }
@@ -49,31 +49,31 @@ impl Screen {
     }
 
     /// Takes another size.
-    pub(in crate::commands) fn resize(&mut self, size: (u32, u32)) {
+    pub(super) fn resize(&mut self, size: (u32, u32)) {
         let (columns, rows) = bounded(size);
         self.parser.set_size(rows, columns);
     }
 
     /// Columns and rows.
-    pub(in crate::commands) fn size(&self) -> (u16, u16) {
+    pub(super) fn size(&self) -> (u16, u16) {
         let (rows, columns) = self.parser.screen().size();
         (columns.get(), rows.get())
     }
 
     /// The rows as a terminal `columns` wide shows them, each to be written at its beginning.
-    pub(in crate::commands) fn rows(&self, columns: u16, color: bool) -> Vec<String> {
+    pub(super) fn rows(&self, columns: u16, color: bool) -> Vec<String> {
         let rows = self.parser.screen().rows_formatted(0, columns.min(self.size().0));
         rows.map(|row| tame(&row, color)).collect()
     }
 
     /// Column and row of the cursor, from 0; none while it is hidden.
-    pub(in crate::commands) fn cursor(&self) -> Option<(u16, u16)> {
+    pub(super) fn cursor(&self) -> Option<(u16, u16)> {
         let (row, column) = self.parser.screen().cursor_position();
         (!self.parser.screen().hide_cursor()).then_some((column, row))
     }
 
     /// What stands on it, lower case.
-    pub(in crate::commands) fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         self.parser.screen().contents().to_lowercase()
     }
 
@@ -144,14 +144,14 @@ mod tests {
     #[test]
     fn what_would_act_on_the_readers_terminal_does_not_reach_it() {
         let attacks: [&[u8]; 16] = [
-            b"\x1b]52;c;aGVsbG8=\x07",            // sets the clipboard
-            b"\x1b]52;c;?\x07",                   // reads it
-            b"\x1b]0;title\x07\x1b[21t",          // title, and the terminal types it
-            b"\x1b[c\x1b[>c\x1b[=c\x1b[0c",       // device attributes
-            b"\x1b[5n\x1b[6n\x1b[?6n",            // status, position of the cursor
-            b"\x1bP+q544e\x1b\\",                 // DCS: termcap query
-            b"\x1bP$qm\x1b\\",                    // DCS: DECRQSS
-            b"\x1bP1;1|17/6c73\x1b\\",            // DCS: user-defined keys
+            b"\x1b]52;c;aGVsbG8=\x07",                            // sets the clipboard
+            b"\x1b]52;c;?\x07",                                   // reads it
+            b"\x1b]0;title\x07\x1b[21t", // title, and the terminal types it
+            b"\x1b[c\x1b[>c\x1b[=c\x1b[0c", // device attributes
+            b"\x1b[5n\x1b[6n\x1b[?6n",   // status, position of the cursor
+            b"\x1bP+q544e\x1b\\",        // DCS: termcap query
+            b"\x1bP$qm\x1b\\",           // DCS: DECRQSS
+            b"\x1bP1;1|17/6c73\x1b\\",   // DCS: user-defined keys
             b"\x1b]10;?\x07\x1b]11;?\x07\x1b]4;1;?\x07", // colours are asked for
             b"\x1b[?1000h\x1b[?1006h\x1b[?2004h", // mouse, bracketed paste
             b"\x1b[?1049h\x1b[20t\x1b[14t\x1b[18t", // reports of the window
@@ -159,7 +159,7 @@ mod tests {
             b"\x1b]1337;File=:AAAA\x07\x1b_Gi=1;\x1b\\", // files, images
             b"\x1b]777;notify;a;b\x07\x1b]9;x\x07", // notifications
             b"\xc2\x9b6n\xc2\x9d52;c;?\xc2\x9c\xc2\x90q\xc2\x9c", // the same in C1
-            b"\x1bc\x1b(0\x0e\x05\x07\x1b#8",     // reset, charsets, answerback, bell
+            b"\x1bc\x1b(0\x0e\x05\x07\x1b#8", // reset, charsets, answerback, bell
         ];
         for attack in attacks {
             for ends in [b"".as_slice(), b"seen"] {

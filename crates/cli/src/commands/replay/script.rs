@@ -104,7 +104,13 @@ impl Script {
 
     /// Reads a scene from its beginning.
     pub(super) fn read<'s>(&'s self, scene: &'s Scene) -> SceneReader<'s> {
-        SceneReader { file: &self.file, scene, at: Position::default(), buffer: Vec::new(), begin: 0 }
+        SceneReader {
+            file: &self.file,
+            scene,
+            at: Position::default(),
+            buffer: Vec::new(),
+            begin: 0,
+        }
     }
 
     /// What was typed, where its line was echoed or the silent key is at hand; and whether it was
