@@ -157,7 +157,9 @@ mod tests {
     async fn a_full_queue_holds_back_until_it_is_drained() {
         let pressure = Arc::new(Pressure::default());
         let queue = Queue::new(Arc::clone(&pressure));
-        assert!(tokio::time::timeout(SOON, queue.push(1, QUEUE_BYTES_MAX)).await.is_ok());
+        assert!(
+            tokio::time::timeout(SOON, queue.push(1, QUEUE_BYTES_MAX - ITEM_BYTES)).await.is_ok()
+        );
         assert!(stands_still(&queue).await);
         assert_eq!(queue.pop().await, Some(1));
         assert!(!stands_still(&queue).await);
@@ -167,7 +169,7 @@ mod tests {
     async fn nobody_is_held_back_while_somebody_waits_for_room_at_the_same_peer() {
         let pressure = Arc::new(Pressure::default());
         let queue = Queue::new(Arc::clone(&pressure));
-        queue.push(1, QUEUE_BYTES_MAX).await;
+        queue.push(1, QUEUE_BYTES_MAX - ITEM_BYTES).await;
         let other = Arc::clone(&pressure);
         let waits = tokio::spawn(async move { other.sending(std::future::pending::<()>()).await });
         tokio::task::yield_now().await;

@@ -144,7 +144,7 @@ impl MessageSink for ChannelWriter {
             Message::Terminal(Terminal { term, columns, rows, pixels: (x, y), modes }) => {
                 channel.request_pty(true, &term, columns, rows, x, y, &modes).await
             }
-            Message::Environment { name, value } => channel.set_env(true, name, value).await,
+            Message::Environment { name, value } => channel.set_env(false, name, value).await,
             Message::Shell => channel.request_shell(true).await,
             Message::Exec(command) => channel.exec(true, command.to_vec()).await,
             Message::Subsystem(name) => channel.request_subsystem(true, name).await,

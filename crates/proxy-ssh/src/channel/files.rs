@@ -18,44 +18,30 @@ use loggia_model::decision::Action;
 use loggia_model::{EventDraft, Value};
 use std::io;
 
-/// The steps of one chunk, and the findings that it gave.
-type Observed = (Vec<Step<ActionRef>>, Vec<Finding<ActionRef>>);
-
 impl Running<'_> {
     /// What the client sent on a channel of files.
     pub(super) async fn client_files(&self, bytes: Bytes) -> Result<io::Result<()>, Stop> {
-        let observed: Result<Observed, Malformed> = match &self.content {
-            Content::Sftp(sftp) => match sftp.lock().as_mut() {
-                Some(sftp) => sftp.requests(bytes.clone()).map(|steps| (steps, Vec::new())),
-                None => Ok(Default::default()),
-            },
-            Content::Scp(scp, Direction::Receive) => match scp.lock().as_mut() {
-                Some(scp) => scp.source(bytes.clone()).map(|steps| (steps, Vec::new())),
-                None => Ok(Default::default()),
-            },
-            // The client is the sink: it answers, and what it answers sets free what was held.
-            Content::Scp(scp, Direction::Send) => match scp.lock().as_mut() {
-                Some(scp) => {
-                    scp.sink(&bytes).and_then(|found| Ok((scp.source(Bytes::new())?, found)))
+        let sent = match &self.content {
+            Content::Sftp(sftp) => {
+                let steps = match sftp.lock().as_mut() {
+                    Some(sftp) => sftp.requests(bytes),
+                    None => Ok(Vec::new()),
+                };
+                match steps {
+                    Ok(steps) => self.pass_to_target(steps).await?,
+                    Err(malformed) => return self.not_understood(&malformed).await,
                 }
-                None => Ok(Default::default()),
-            },
-            _ => Ok(Default::default()),
+            }
+            Content::Scp(_, Direction::Receive) => self.scp_source(bytes).await?,
+            // The client is the sink: it answers, and what it answers sets free what was held.
+            _ => {
+                let frame = Outgoing::of(Message::Data(bytes.clone()));
+                let recorded = self.session.watch.counted(&self.action, frame)?;
+                let sent = self.send(recorded).await;
+                self.scp_sink(&bytes).await?;
+                sent
+            }
         };
-        let (steps, found) = match observed {
-            Ok(observed) => observed,
-            Err(malformed) => return self.not_understood(&malformed).await,
-        };
-        let sent = if matches!(&self.content, Content::Scp(_, Direction::Send)) {
-            let answers = Outgoing::of(Message::Data(bytes));
-            let recorded = self.session.watch.counted(&self.action, answers)?;
-            let sent = self.send(recorded).await;
-            self.pass_to_client(steps).await?;
-            sent
-        } else {
-            self.pass_to_target(steps).await?
-        };
-        self.results(found).await?;
         while self.is_full() {
             self.progress.notified().await;
         }
@@ -64,43 +50,63 @@ impl Running<'_> {
 
     /// What the target sent on a channel of files.
     pub(super) async fn target_files(&self, bytes: Bytes) -> Result<(), Stop> {
-        let mut passes = true;
-        let observed: Result<Observed, Malformed> = match &self.content {
-            Content::Sftp(_) => {
-                // Under the lock of the way to the client, so that a refusal of ours never lands
-                // in the middle of an answer.
-                return self.sftp_answers(bytes).await;
+        match &self.content {
+            // Under the lock of the way to the client, so that a refusal of ours never lands in
+            // the middle of an answer.
+            Content::Sftp(_) => return self.sftp_answers(bytes).await,
+            Content::Scp(_, Direction::Send) => drop(self.scp_source(bytes).await?),
+            _ => {
+                self.write_client(bytes.clone()).await;
+                self.scp_sink(&bytes).await?;
             }
-            Content::Scp(scp, Direction::Receive) => match scp.lock().as_mut() {
-                Some(scp) => {
-                    scp.sink(&bytes).and_then(|found| Ok((scp.source(Bytes::new())?, found)))
+        }
+        self.progress.notify_one();
+        Ok(())
+    }
+
+    /// What the side says that has the files, to the other side. The observer stops at each
+    /// action until it is recorded, so it is asked until it has nothing more.
+    async fn scp_source(&self, chunk: Bytes) -> Result<io::Result<()>, Stop> {
+        let Content::Scp(scp, direction) = &self.content else { return Ok(Ok(())) };
+        let mut chunk = Some(chunk);
+        loop {
+            let steps = match scp.lock().as_mut() {
+                Some(scp) => scp.source(chunk.take().unwrap_or_default()),
+                None => Ok(Vec::new()),
+            };
+            let steps = match steps {
+                Ok(steps) if steps.is_empty() => return Ok(Ok(())),
+                Ok(steps) => steps,
+                Err(malformed) => return self.not_understood(&malformed).await,
+            };
+            match direction {
+                Direction::Receive => {
+                    let sent = self.pass_to_target(steps).await?;
+                    if sent.is_err() {
+                        return Ok(sent);
+                    }
                 }
-                None => Ok(Default::default()),
-            },
-            Content::Scp(scp, Direction::Send) => {
-                passes = false;
-                match scp.lock().as_mut() {
-                    Some(scp) => scp.source(bytes.clone()).map(|steps| (steps, Vec::new())),
-                    None => Ok(Default::default()),
-                }
+                Direction::Send => self.pass_to_client(steps).await?,
             }
-            _ => Ok(Default::default()),
+        }
+    }
+
+    /// What the side answered that receives the files; it is passed on already.
+    async fn scp_sink(&self, bytes: &Bytes) -> Result<(), Stop> {
+        let Content::Scp(scp, _) = &self.content else { return Ok(()) };
+        let found = match scp.lock().as_mut() {
+            Some(scp) => scp.sink(bytes),
+            None => Ok(Vec::new()),
         };
-        let (steps, found) = match observed {
-            Ok(observed) => observed,
+        match found {
+            Ok(found) => self.results(found).await?,
             Err(malformed) => {
                 let _ = self.not_understood(&malformed).await?;
                 return Ok(());
             }
-        };
-        if passes {
-            self.write_client(bytes).await;
-            let _ = self.pass_to_target(steps).await?;
-        } else {
-            self.pass_to_client(steps).await?;
         }
-        self.progress.notify_one();
-        self.results(found).await
+        let _ = self.scp_source(Bytes::new()).await?;
+        Ok(())
     }
 
     async fn sftp_answers(&self, bytes: Bytes) -> Result<(), Stop> {

@@ -170,12 +170,12 @@ mod tests {
         let mut builder =
             Builder::new(vec![7; 16], host.public_key().key_data().clone(), now_s - 60, now_s + 60)
                 .unwrap();
-        builder.cert_type(CertType::Host).unwrap();
         change(&mut builder);
         builder.sign(authority).unwrap().into()
     }
 
     fn named(builder: &mut Builder) {
+        builder.cert_type(CertType::Host).unwrap();
         builder.valid_principal("web-1.internal").unwrap();
     }
 
@@ -194,9 +194,11 @@ mod tests {
         assert!(!rule.knows(&shown(&key(1))), "an authority is not a host");
         assert!(!rule.knows(&certificate(&key(2), named)), "signed by somebody else");
         assert!(!rule.knows(&certificate(&key(1), |builder| {
+            builder.cert_type(CertType::Host).unwrap();
             builder.valid_principal("web-2.internal").unwrap();
         })));
         assert!(!rule.knows(&certificate(&key(1), |builder| {
+            builder.cert_type(CertType::Host).unwrap();
             builder.all_principals_valid().unwrap();
         })));
         assert!(!rule.knows(&certificate(&key(1), |builder| {
@@ -204,8 +206,8 @@ mod tests {
             builder.critical_option("unheard-of", "").unwrap();
         })));
         assert!(!rule.knows(&certificate(&key(1), |builder| {
-            named(builder);
             builder.cert_type(CertType::User).unwrap();
+            builder.valid_principal("web-1.internal").unwrap();
         })));
     }
 
