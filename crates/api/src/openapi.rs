@@ -70,6 +70,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
         audit::tail_events,
         audit::list_sessions,
         audit::show_session,
+        audit::session_receipt,
         audit::end_session,
         health::healthz,
         health::readyz,

@@ -2,8 +2,8 @@
 
 use crate::commands::{
     Apply, AuditCredentials, Check, Completion, Doctor, Enrol, Fsck, Init, Ledger, Lock, Login,
-    Logout, Mirror, Monitor, Person, PgConfig, Plan, Prove, Resource, Restore, Search, Service,
-    Session, Tail, Try, Up, Verify, Whoami, Witness,
+    Logout, Mirror, Monitor, Person, PgConfig, Plan, Prove, Receipt, Resource, Restore, Search,
+    Service, Session, Tail, Try, Up, Verify, Whoami, Witness,
 };
 use crate::fail::EXIT_CODES;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -99,6 +99,8 @@ pub(crate) enum Command {
     /// List, show and end sessions
     #[command(subcommand)]
     Session(Session),
+    /// Take the proof of your own session home
+    Receipt(Receipt),
     /// Keep somebody, or everybody from something, at once
     #[command(subcommand)]
     Lock(Lock),

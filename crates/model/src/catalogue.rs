@@ -307,7 +307,7 @@ catalogue! {
         [plain("/detail/session", "id of the session"), sealed("/detail/reason", "why; shown to the person")],
         [("/detail/reason", "\"maintenance\"")];
     AuditRead = "audit.read", "Somebody read audit data.", [Read],
-        [plain("/detail/route", "what was read: events, tail, sessions, session"),
+        [plain("/detail/route", "what was read: events, tail, sessions, session, receipt"),
          sealed("/detail/query", "the query as typed"),
          plain("/detail/session", "id of the session that was read"),
          plain("/outcome/rows", "events returned")],

@@ -13,6 +13,7 @@ mod health;
 pub mod init;
 mod live;
 mod openapi;
+mod receipt;
 pub mod remote;
 pub mod system;
 mod tls;
