@@ -17,6 +17,7 @@ mod copies;
 mod counts;
 mod doors;
 mod drivers;
+mod independent;
 mod operate;
 mod refusals;
 mod tamper;
