@@ -68,8 +68,10 @@ pub(crate) const FOR_TESTS: &[Part] = &[
     Part::SshClient,
     Part::Rsync,
 ];
-/// What `demo` and `torture` need.
+/// What `demo` needs.
 pub(crate) const FOR_DEMONSTRATION: &[Part] = &[Part::Server, Part::Client];
+/// What `torture` needs.
+pub(crate) const FOR_TORTURE: &[Part] = &[Part::Server, Part::Client, Part::SshClient];
 /// What `bench` needs.
 pub(crate) const FOR_MEASURING: &[Part] =
     &[Part::Server, Part::Client, Part::Pgbouncer, Part::SshClient];

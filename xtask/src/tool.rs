@@ -15,15 +15,16 @@ use crate::step::{Steps, cargo, execute};
 /// Installs what the tool needs, builds it, and becomes it.
 pub(crate) fn run(tool: Tool, rest: &[String]) -> Result<()> {
     let needed = match tool {
-        Tool::Demo | Tool::Torture => parts::FOR_DEMONSTRATION,
+        Tool::Demo => parts::FOR_DEMONSTRATION,
+        Tool::Torture => parts::FOR_TORTURE,
         Tool::Bench => parts::FOR_MEASURING,
     };
     let mut steps = Steps::new(2);
     steps.run("parts from Debian", || {
         parts::install(needed)?;
         match tool {
-            Tool::Bench => parts::openssh::server(),
-            Tool::Demo | Tool::Torture => Ok(()),
+            Tool::Bench | Tool::Torture => parts::openssh::server(),
+            Tool::Demo => Ok(()),
         }
     })?;
     let profile = tool.profile();

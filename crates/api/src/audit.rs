@@ -17,6 +17,8 @@ pub const EVENTS_TAIL: &str = "/v1/events/tail";
 pub const SESSIONS: &str = "/v1/sessions";
 /// One session from its beginning: [`TimelineQuery`] in, [`Timeline`] out.
 pub const SESSION: &str = "/v1/sessions/{id}";
+/// The proof of a session's beginning and end, for the person whose it is: [`Receipt`] out.
+pub const SESSION_RECEIPT: &str = "/v1/sessions/{id}/receipt";
 /// Ends a running session: [`EndSession`] in, [`SessionEnding`] out.
 pub const SESSION_END: &str = "/v1/sessions/{id}/end";
 
@@ -391,6 +393,36 @@ pub struct Timeline {
     /// Where the next page begins; absent after the last event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+}
+
+/// The proof of a session's beginning and end, to be kept by the person whose it is. Each part can
+/// be checked offline with the log's key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Receipt {
+    /// Id of the session.
+    pub session: String,
+    /// Name of the log.
+    pub origin: String,
+    /// The log's verification key, as the gateway says: hold it to the one that you have.
+    pub key: String,
+    /// `start`, and `end` once the session is over.
+    pub parts: Vec<ReceiptPart>,
+}
+
+/// One entry of a receipt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ReceiptPart {
+    /// `start` or `end`.
+    pub name: String,
+    /// Index in the log.
+    pub index: u64,
+    /// The bytes of the leaf, verbatim.
+    pub entry: String,
+    /// What is disclosed of its sealed fields.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open: Option<String>,
+    /// Content of a C2SP `tlog-proof` file, with the signed checkpoint.
+    pub proof: String,
 }
 
 /// Ends a running session.

@@ -75,6 +75,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
         audit::tail_events,
         audit::list_sessions,
         audit::show_session,
+        audit::session_receipt,
         audit::end_session,
         recordings::read_recording,
         recordings::watch_session,

@@ -2,8 +2,8 @@
 
 use crate::commands::{
     Apply, AuditCredentials, Check, Completion, Doctor, Enrol, Fsck, Init, Key, Ledger, Lock,
-    Login, Logout, Mirror, Monitor, Person, PgConfig, Plan, Prove, Replay, Resource, Restore,
-    Search, Service, Session, SshCa, SshConfig, Tail, Try, Up, Verify, Whoami, Witness,
+    Login, Logout, Mirror, Monitor, Person, PgConfig, Plan, Prove, Receipt, Replay, Resource,
+    Restore, Search, Service, Session, SshCa, SshConfig, Tail, Try, Up, Verify, Whoami, Witness,
 };
 use crate::fail::EXIT_CODES;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -106,6 +106,8 @@ pub(crate) enum Command {
     Session(Session),
     /// Play a recorded session again, or export it
     Replay(Replay),
+    /// Take the proof of your own session home
+    Receipt(Receipt),
     /// Keep somebody, or everybody from something, at once
     #[command(subcommand)]
     Lock(Lock),

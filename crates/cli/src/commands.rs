@@ -15,6 +15,7 @@ mod operate;
 mod people;
 mod pg_config;
 mod proof;
+mod receipt;
 mod replay;
 mod resource;
 mod session;
@@ -40,6 +41,7 @@ pub(crate) use operate::{Check, Doctor, Init, Ledger, Up};
 pub(crate) use people::{Person, Service};
 pub(crate) use pg_config::PgConfig;
 pub(crate) use proof::{Fsck, Prove, Verify};
+pub(crate) use receipt::Receipt;
 pub(crate) use replay::Replay;
 pub(crate) use resource::Resource;
 pub(crate) use session::Session;
@@ -107,6 +109,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Done {
         Command::Tail(args) => args.run(context).await,
         Command::Session(args) => args.run(context).await,
         Command::Replay(args) => args.run(context).await,
+        Command::Receipt(args) => args.run(context).await,
         Command::Lock(args) => args.run(context).await,
         Command::Person(args) => args.run(context).await,
         Command::Service(args) => args.run(context).await,

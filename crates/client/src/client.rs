@@ -6,8 +6,9 @@ use crate::tail::TailStream;
 use crate::trust::{Identity, Trust, tls_config};
 use loggia_api::Problem;
 use loggia_api::audit::{
-    EVENTS, EVENTS_TAIL, EndSession, EventPage, EventQuery, SESSION, SESSION_END, SESSIONS,
-    SessionEnding, SessionPage, SessionQuery, TailQuery, Timeline, TimelineQuery,
+    EVENTS, EVENTS_TAIL, EndSession, EventPage, EventQuery, Receipt, SESSION, SESSION_END,
+    SESSION_RECEIPT, SESSIONS, SessionEnding, SessionPage, SessionQuery, TailQuery, Timeline,
+    TimelineQuery,
 };
 use loggia_api::control::{
     APPLY, AddKey, AddLock, AddPerson, AddService, Applied, Apply, Declaration, Disable, Disabled,
@@ -138,6 +139,11 @@ impl Client {
     /// One page of a session's timeline.
     pub async fn session(&self, id: &str, query: &TimelineQuery) -> Result<Timeline, ClientError> {
         self.get(SESSION, &[id], query).await
+    }
+
+    /// The proof of a session's beginning and end.
+    pub async fn receipt(&self, id: &str) -> Result<Receipt, ClientError> {
+        self.get(SESSION_RECEIPT, &[id], &()).await
     }
 
     /// Ends a running session.

@@ -13,7 +13,10 @@
     reason = "a program for measuring"
 )]
 
-use loggia_ledger::{Ledger, LedgerOptions, LogName, init};
+use loggia_ledger::{
+    Answer, AskWitness, CosignLimits, Cosigning, Disk, Ledger, LedgerOptions, LogName, NotCosigned,
+    Witness, WitnessOptions, WitnessPeer, init,
+};
 use loggia_model::catalogue::Kind;
 use loggia_model::event::{Role, SessionSlot};
 use loggia_model::id::{ActorId, EventId, NodeId, PersonId, SessionId};
@@ -22,8 +25,10 @@ use loggia_model::{Clock, Draft, Entropy, LeafHash, Mint};
 use loggia_tlog::hash::Hash;
 use loggia_tlog::merkle::CompactRange;
 use loggia_tlog::note::VerifierKey;
+use loggia_tlog::witness::Refusal;
 use loggia_verify::{Options, Trust, Verdict, verify_folder};
 use serde_json::json;
+use std::collections::VecDeque;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -289,6 +294,85 @@ fn written_log(entries: usize) -> World {
     world
 }
 
+/// A witness in this process, with a folder of its own.
+struct Neighbour(Arc<Witness>);
+
+#[async_trait::async_trait]
+impl AskWitness for Neighbour {
+    async fn add_checkpoint(&self, body: String) -> Result<Answer, String> {
+        let witness = Arc::clone(&self.0);
+        let judged = tokio::task::spawn_blocking(move || witness.add_checkpoint(body.as_bytes()));
+        let answer = |status, body: String| Answer {
+            status,
+            is_size: status == 409,
+            body: body.into_bytes(),
+        };
+        Ok(match judged.await.unwrap() {
+            Ok(lines) => answer(200, loggia_tlog::cosignature::format_lines(&lines)),
+            Err(NotCosigned::Refused(Refusal::OldSize { seen })) => {
+                answer(409, format!("{seen}\n"))
+            }
+            Err(error) => answer(error.status(), String::new()),
+        })
+    }
+
+    async fn latest(&self, _origin: &str) -> Result<Option<Vec<u8>>, String> {
+        Ok(None)
+    }
+}
+
+/// Milliseconds from an append until all of three witnesses have cosigned a checkpoint over it, at
+/// p99. The witnesses sign with both their keys and store each checkpoint durably.
+fn cosigned_lag(time: Duration) -> Figure {
+    let world = World::new();
+    let log = VerifierKey::parse(&world.vkey).unwrap();
+    let mut peers = Vec::new();
+    for number in 0..3 {
+        let dir = world.folder.path().join(format!("witness-{number}"));
+        Witness::create(&dir, &format!("witness.example/w{number}"), &mint()).unwrap();
+        let witness = Witness::open(WitnessOptions {
+            dir,
+            logs: vec![log.clone()],
+            mint: mint(),
+            disk: Disk::default(),
+            fatal: Arc::new(|why| panic!("{why}")),
+        });
+        let witness = Arc::new(witness.unwrap());
+        let keys = witness.keys().cloned().collect();
+        let ask = Arc::new(Neighbour(witness));
+        peers.push(WitnessPeer { name: format!("w{number}"), keys, ask });
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let mut waits_us = runtime.block_on(async {
+        let ledger = Arc::clone(&world.ledger);
+        let limits = CosignLimits::default();
+        let cosigning = Cosigning::new(Arc::clone(&ledger), mint(), peers, None, limits).unwrap();
+        let rounds = tokio::spawn(async move { cosigning.run().await });
+        let source = Source::new(&ledger, Size::Statement);
+        let (started, mut waiting, mut waits_us) = (Instant::now(), VecDeque::new(), Vec::new());
+        // A hundred a second; nothing is asked for after the end, and what was is waited for.
+        while started.elapsed() < time || !waiting.is_empty() {
+            if started.elapsed() < time {
+                let appended = append(&ledger, source.next()).await;
+                let place = ledger.on_disk(&appended).await.unwrap();
+                waiting.push_back((place.index, Instant::now()));
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            let cosigned = ledger.metrics().cosigned_size.get() as u64;
+            while let Some((_, asked)) = waiting.pop_front_if(|(index, _)| *index < cosigned) {
+                waits_us.push(asked.elapsed().as_micros() as u64);
+            }
+        }
+        rounds.abort();
+        waits_us
+    });
+    waits_us.sort_unstable();
+    let (p50, p99) = (percentile_ms(&waits_us, 50), percentile_ms(&waits_us, 99));
+    let syncs = world.ledger.metrics().syncs.get();
+    let note = format!("p50 {p50:.0} ms, {} events, {syncs} syncs of the ledger", waits_us.len());
+    Figure { value: p99, note }
+}
+
 /// Entries a second that one thread verifies.
 fn verified(world: &World, events: bool) -> Figure {
     let trust = Trust { keys: vec![VerifierKey::parse(&world.vkey).unwrap()], ..Trust::default() };
@@ -336,6 +420,8 @@ struct Row {
     ours: Box<dyn FnMut() -> Figure>,
     /// Whether the goal is a share of `direct` rather than a figure of its own.
     goal_is_ratio: bool,
+    /// Whether less is better.
+    at_most: bool,
 }
 
 impl Row {
@@ -352,6 +438,7 @@ impl Row {
             direct: None,
             ours: Box::new(ours),
             goal_is_ratio: false,
+            at_most: false,
         }
     }
 
@@ -366,7 +453,8 @@ impl Row {
         let direct = median(direct);
         let ratio = direct.as_ref().map(|direct| ours.value / direct.value);
         let held = if self.goal_is_ratio { ratio } else { Some(ours.value) };
-        let holds = self.goal.zip(held).map(|(goal, held)| held >= goal);
+        let holds = |(goal, held)| if self.at_most { held <= goal } else { held >= goal };
+        let holds = self.goal.zip(held).map(holds);
         let line = json!({
             "name": self.name,
             "unit": self.unit,
@@ -377,7 +465,11 @@ impl Row {
             "depth": self.depth,
             "ratio": ratio,
             "goal": self.goal,
-            "goal_is": if self.goal_is_ratio { "ratio" } else { "figure" },
+            "goal_is": match (self.goal_is_ratio, self.at_most) {
+                (true, _) => "ratio",
+                (false, true) => "at_most",
+                (false, false) => "figure",
+            },
             "holds": holds,
             "note": ours.note,
         });
@@ -415,6 +507,12 @@ fn rows(quick: bool) -> Vec<Row> {
         row.depth = Some("kernel");
         rows.push(row);
     }
+    let lag = move || cosigned_lag(time * 3);
+    let mut row = Row::new("cosigned checkpoint, lag p99, 3 local witnesses", "ms", lag);
+    row.depth = Some("disk");
+    row.goal = Some(1_500.0);
+    row.at_most = true;
+    rows.push(row);
     let log = Arc::new(std::sync::OnceLock::new());
     for (name, events) in [("tree alone", false), ("tree, events, disclosures", true)] {
         let log = Arc::clone(&log);

@@ -396,7 +396,7 @@ catalogue! {
         [plain("/detail/session", "id of the session"), sealed("/detail/reason", "why; shown to the person")],
         [("/detail/reason", "\"maintenance\"")];
     AuditRead = "audit.read", "Somebody read audit data.", [Read],
-        [plain("/detail/route", "what was read: events, tail, sessions, session, recording or watch"),
+        [plain("/detail/route", "what was read: events, tail, sessions, session, receipt, recording or watch"),
          sealed("/detail/query", "the query as typed"),
          plain("/detail/session", "id of the session that was read"),
          plain("/outcome/rows", "events returned")],

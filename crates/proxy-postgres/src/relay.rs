@@ -192,7 +192,8 @@ impl<'a> Relay<'a> {
                 severity: Severity::Notice,
                 sqlstate: SUCCESS,
                 message: parts.notice.clone(),
-                detail: None,
+                // With it the person can take the receipt of the session.
+                detail: Some(format!("session {}", watch.session())),
                 hint: None,
             },
         );

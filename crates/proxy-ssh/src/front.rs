@@ -352,7 +352,11 @@ impl Door {
         let Some(address) = self.address(user) else { return Auth::reject() };
         if let Err(error) = self.identify.identify(&credential, &self.source).await {
             self.tried.lock().reason = Some(error.code);
-            return Auth::reject();
+            // Whoever holds what was once good is told so; only the end of a connection carries
+            // words, so no further key is tried then.
+            if !matches!(error.code, "expired" | "revoked" | "disabled") {
+                return Auth::reject();
+            }
         }
         self.present(address, credential).await
     }

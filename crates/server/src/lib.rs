@@ -14,6 +14,7 @@ pub mod init;
 mod live;
 mod openapi;
 mod recordings;
+mod receipt;
 pub mod remote;
 pub mod system;
 mod tls;

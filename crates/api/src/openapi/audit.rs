@@ -59,6 +59,20 @@ fn list_sessions() {}
 )]
 fn show_session() {}
 
+/// Take the receipt of a session
+///
+/// One's own needs no action of policies; anybody else's `sessions.read`. The proof of its
+/// beginning and, once it is over, of its end. `not_yet` until the log is under a checkpoint again,
+/// mostly within a second.
+#[utoipa::path(
+    get,
+    path = contract::SESSION_RECEIPT,
+    tag = "audit",
+    params(("id" = String, Path, description = "Id of the session.")),
+    responses((status = 200, description = "The proofs.", body = contract::Receipt))
+)]
+fn session_receipt() {}
+
 /// End a running session
 ///
 /// Action `sessions.end`. Recorded before it takes effect; what runs on the target is cancelled

@@ -85,6 +85,14 @@ impl Init {
             "\nKeep the log key where this machine cannot change it: `loggia verify --key` needs it.",
         );
         say(&format!("The enrolment code is for {}; good once, for 24 hours.", made.administrator));
+        say(
+            "\nWhoever breaks into this machine can rewrite the log unnoticed, and so can you, until \
+             somebody else\nremembers what it was. Three easy ways, from the first day on:\n  \
+             a witness on a second machine of yours: against whoever breaks into this one\n  \
+             a witness of a colleague, a customer or an auditor: against you too\n  \
+             a checkpoint in an object store with a lock, each day: against both, up to that day\n\
+             `loggia witness init --help` begins the first two.",
+        );
         say(&format!("\nNext:\n  loggia up --config {config}\n  loggia enrol CODE"));
         Ok(())
     }

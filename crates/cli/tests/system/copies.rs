@@ -119,3 +119,72 @@ fn a_stranger_checks_a_log_at_an_address() {
     let nobody = loggia(&["verify", "http://127.0.0.1:9/", "--key", &gateway.key]);
     assert_eq!(nobody.status.code(), Some(5), "{}", stderr(&nobody));
 }
+
+#[test]
+fn a_person_takes_the_receipt_of_their_own_session_and_of_no_other() {
+    let policies = r#"
+@id("everybody.connects")
+permit (
+  principal,
+  action in [Loggia::Action::"connect", Loggia::Action::"sql.execute"],
+  resource is Loggia::Resource
+);
+"#;
+    let gateway = GatewayUnderTest::start(GatewayOptions {
+        policies: Some(policies.to_owned()),
+        ..options()
+    })
+    .unwrap();
+    // The notice at the start of a session names it.
+    let named = ["alice", "bob"].map(|person| {
+        let run = psql(&gateway, person, "disk").args(["-c", "select 1"]).output().unwrap();
+        assert!(run.status.success(), "{}", stderr(&run));
+        stderr(&run)
+    });
+    published(&gateway);
+    let events = gateway.events().unwrap();
+    let session_of = |person: &str| {
+        let start = events.iter().find(|event| {
+            event.kind() == "session.start" && event.text("/actor/name") == Some(person)
+        });
+        start.unwrap().text("/session/id").unwrap().to_owned()
+    };
+    let (own, other) = (session_of("bob"), session_of("alice"));
+    assert!(named[0].contains(&other) && named[1].contains(&own), "{named:?}");
+    let out = gateway.folder().join("receipt");
+    let out_text = out.display().to_string();
+    gateway.succeed(Some("bob"), &["receipt", &own, "--out", &out_text]).unwrap();
+    let denied = gateway.run(Some("bob"), &["receipt", &other, "--out", &out_text]).unwrap();
+    assert_eq!(denied.status.code(), Some(3), "{}", stderr(&denied));
+    let nobody = "se_01h455vb4pex5vsknk084sn02q";
+    let unknown = gateway.run(Some("bob"), &["receipt", nobody, "--out", &out_text]).unwrap();
+    assert_eq!(
+        unknown.status.code(),
+        Some(3),
+        "whether it exists is not told: {}",
+        stderr(&unknown)
+    );
+
+    let check = |name: &str| {
+        let at = |end: &str| out.join(format!("{name}{end}")).display().to_string();
+        let (proof, entry) = (at(".tlog-proof"), at(".json"));
+        loggia(&["--json", "verify", &proof, "--entry", &entry, "--key", &gateway.key])
+    };
+    let mut hashes = Vec::new();
+    for name in ["start", "end"] {
+        let checked = check(name);
+        assert_eq!(checked.status.code(), Some(0), "{}{}", stdout(&checked), stderr(&checked));
+        hashes.push(std::fs::read(out.join(format!("{name}.json"))).unwrap());
+    }
+    let end: serde_json::Value = serde_json::from_slice(&hashes[1]).unwrap();
+    assert_eq!(end["session"]["id"], own.as_str());
+    assert!(end["session"]["seq"].as_u64().unwrap() > 2 && end["session"]["prev"].is_string());
+    let path = out.join("end.json");
+    let altered = String::from_utf8(hashes[1].clone()).unwrap().replacen("seq\":", "seq\":1", 1);
+    std::fs::write(&path, altered).unwrap();
+    assert_eq!(check("end").status.code(), Some(10));
+    // That it was taken is on record.
+    until("the read is recorded", Duration::from_secs(5), || {
+        (count(&gateway, "audit.read", "/detail/route", "receipt") == 1).then_some(())
+    });
+}

@@ -18,6 +18,7 @@ mod counts;
 mod doors;
 mod drivers;
 mod heavy;
+mod independent;
 mod operate;
 mod refusals;
 mod ssh;

@@ -5,6 +5,7 @@ mod control;
 mod limits;
 mod recordings;
 mod refusals;
+mod replay;
 mod traffic;
 mod ways_in;
 

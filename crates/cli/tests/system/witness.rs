@@ -8,10 +8,10 @@ use std::path::Path;
 use std::process::Child;
 
 /// `loggia witness up`, stopped when dropped.
-struct WitnessProcess {
+pub(super) struct WitnessProcess {
     child: Child,
     address: String,
-    keys: Vec<String>,
+    pub(super) keys: Vec<String>,
     dir: PathBuf,
 }
 
@@ -66,7 +66,7 @@ fn witness(gateway: &GatewayUnderTest, name: &str) -> WitnessProcess {
 }
 
 /// A gateway whose log these witnesses cosign, and the policy of an auditor who runs the first.
-fn witnessed(names: &[&str]) -> (GatewayUnderTest, Vec<WitnessProcess>, PathBuf) {
+pub(super) fn witnessed(names: &[&str]) -> (GatewayUnderTest, Vec<WitnessProcess>, PathBuf) {
     let mut gateway = gateway();
     gateway.stop().unwrap();
     let witnesses: Vec<_> = names.iter().map(|name| witness(&gateway, name)).collect();

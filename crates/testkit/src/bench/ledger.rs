@@ -41,6 +41,7 @@ fn read(line: &str) -> Result<Row> {
         depth: text("depth"),
         goal: figure("goal").map(|goal| match text("goal_is").as_deref() {
             Some("ratio") => Goal::Ratio(goal),
+            Some("at_most") => Goal::AtMost(goal),
             _ => Goal::AtLeast(goal),
         }),
         note: text("note").unwrap_or_default(),

@@ -9,7 +9,8 @@ use loggia_testkit::{gateway, torture};
 const HELP: &str = "\
 usage: cargo xtask torture [--rounds N] [--seed S]
 
-  --rounds N   how often the gateway is killed under load [default: 50];
+  --rounds N   how often the gateway is killed under load [default: 50], once
+               over PostgreSQL and once over SSH;
                its disk is filled once for each 25 of them, at least twice
   --seed S     repeat the instants of an earlier run";
 
@@ -63,10 +64,12 @@ fn run(rounds: u64, seed: u64) -> Result<String> {
     let program = gateway::program()?;
     eprintln!("killing the gateway {rounds} times under load (seed {seed}) ...");
     let killed = torture::kill_rounds(&program, rounds, seed, RECOVERY_MAX)?;
+    eprintln!("killing it {rounds} times while people work over SSH ...");
+    let ssh = torture::ssh_kill_rounds(&program, rounds, seed, RECOVERY_MAX)?;
     eprintln!("filling the gateway's disk ...");
     let filled = match torture::full_disk_rounds(&program, (rounds / 25).max(2))? {
         Some(counts) => counts.to_string(),
         None => "full-disk rounds: SKIPPED".to_string(),
     };
-    Ok(format!("{killed}; {filled}"))
+    Ok(format!("{killed}; {ssh}; {filled}"))
 }

@@ -71,7 +71,8 @@ fn keygen(command: &mut Command) -> Result<String> {
         "starting ssh-keygen: `cargo xtask test` installs it, or: apt-get install openssh-client",
     )?;
     if !output.status.success() {
-        bail!("ssh-keygen: {}", String::from_utf8_lossy(&output.stderr).trim());
+        let said = [output.stdout, output.stderr].concat();
+        bail!("ssh-keygen: {}", String::from_utf8_lossy(&said).trim());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

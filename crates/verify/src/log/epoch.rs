@@ -105,13 +105,8 @@ impl Subject<'_> {
         }
         let mut notes: Vec<String> = self.head_note().into_iter().chain(behind.notes).collect();
         notes.extend(notes_of(&chains, disclosed, pass.unknown_kinds));
-        let (outside_bracket, first) = pass.outside;
-        if outside_bracket > 0 {
-            notes.push(format!(
-                "{outside_bracket} entries, the first of them {first}, state a time at which they \
-                 cannot have come, as the witnesses saw it: the clock was wrong, or was set"
-            ));
-        }
+        let outside_bracket = pass.outside.0;
+        notes.extend(outside_note(pass.outside));
         if whole {
             // In a log that grows while it is read, the ends that a boot begins with may have been
             // published between the two readings, and so stand in neither.
@@ -258,6 +253,16 @@ impl Pass<'_> {
         self.unknown_kinds += looked.unknown_kinds;
         Ok(())
     }
+}
+
+/// What to say of entries whose time the witnesses exclude: how many, and the first.
+fn outside_note((count, first): (u64, u64)) -> Option<String> {
+    (count > 0).then(|| {
+        format!(
+            "{count} entries, the first of them {first}, state a time at which they cannot have \
+             come, as the witnesses saw it: the clock was wrong, or was set"
+        )
+    })
 }
 
 fn label_of(label: &str) -> Option<String> {

@@ -3,7 +3,7 @@
 use super::*;
 use std::path::Path;
 
-const SECRET: &str = "correct horse battery";
+const SECRET: &str = "seventeen blue umbrellas";
 
 /// A session that typed, read a secret without echo, and put a file; the gateway is stopped.
 fn recorded() -> Option<(World, String)> {
@@ -11,7 +11,7 @@ fn recorded() -> Option<(World, String)> {
     let mut shell = world.shell("kernel");
     shell.send("echo first-$((40 + 2))\r").unwrap();
     shell.wait_for("first-42", PATIENCE).unwrap();
-    shell.send("read -s -p 'Secret: ' secret; echo; echo length ${#secret}\r").unwrap();
+    shell.send("read -s -p Sec'ret: ' secret; echo; echo length ${#secret}\r").unwrap();
     shell.wait_for("Secret: ", PATIENCE).unwrap();
     shell.send(&format!("{SECRET}\r")).unwrap();
     shell.wait_for(&format!("length {}", SECRET.len()), PATIENCE).unwrap();

@@ -66,8 +66,9 @@ fn half_a_gigabyte_goes_up_and_down_by_scp_and_sftp_and_its_hash_is_on_record() 
     for result in hashed {
         let of = result.text("/detail/of").unwrap();
         let operation = operations.iter().find(|it| it.event.id.to_string() == of).unwrap();
+        // Whether the place that scp's own protocol names is a folder, only the host knows.
         let path = operation.text("/detail/path").unwrap();
-        assert!(path.ends_with("there"), "{path}");
+        assert!(path.ends_with("there") || path == "there/local", "{path}");
         let bytes =
             [number(result, "/outcome/bytes_read"), number(result, "/outcome/bytes_written")];
         assert!(bytes.contains(&Some(500 << 20)), "{bytes:?}");
