@@ -39,6 +39,13 @@ pub struct Held {
     pub claims: Vec<Claim>,
 }
 
+impl Held {
+    /// Whether a file that has so many bytes should have a header.
+    fn reaches(&self, bytes: u64) -> bool {
+        self.claims.iter().filter_map(|claim| claim.bytes).any(|claimed| claimed <= bytes)
+    }
+}
+
 /// A recording that is being read.
 pub struct Reader<R> {
     source: R,
@@ -69,6 +76,9 @@ impl<R: Read> Reader<R> {
                 Err(malformed) => return Err(Altered::header(malformed.to_string()).into()),
             }
             match fill(&mut source, buffer.get_mut(end..).unwrap_or_default())? {
+                0 if held.reaches(end as u64) => {
+                    return Err(Altered::header("it reaches beyond the claimed length").into());
+                }
                 0 => return Err(ReadError::NoHeader),
                 more => end += more,
             }

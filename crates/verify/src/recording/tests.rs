@@ -112,6 +112,19 @@ fn a_file_of_another_session_or_salt_is_refused_by_its_header() {
 }
 
 #[test]
+fn a_header_that_is_longer_than_the_file_is_an_alteration() {
+    let written = Written::new(&[(0, Direction::Output, b"x")]);
+    let claims = [written.claims[1]];
+    let mut bytes = written.bytes.clone();
+    bytes[9] |= 0x40;
+    assert_eq!(altered(&bytes, &claims).last.frame, 0);
+    bytes.truncate(60);
+    assert!(matches!(read(&bytes, &claims), Err(ReadError::NoHeader)));
+    let nothing_told = Claim { bytes: None, ..claims[0] };
+    assert!(matches!(read(&bytes, &[nothing_told]), Err(ReadError::NoHeader)));
+}
+
+#[test]
 fn a_shorter_file_is_cut_short_and_a_longer_one_has_a_tail() {
     let written = Written::example();
     let claims = [written.claims[3], written.claims[7]];
