@@ -101,8 +101,8 @@ fn help_leads_with_what_it_is_for_and_examples() {
         let ran = loggia(home.path(), &args);
         assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{command}");
         let examples = ran.stdout.find("Example");
-        let group =
-            ["", "session", "lock", "person", "service", "key", "resource", "ledger"].contains(command);
+        let group = ["", "session", "lock", "person", "service", "key", "resource", "ledger"]
+            .contains(command);
         match examples {
             Some(at) => assert!(at < ran.stdout.find("Usage:").unwrap(), "{command}"),
             None => assert!(group && !command.is_empty(), "{command} has no examples"),

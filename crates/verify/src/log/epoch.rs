@@ -71,23 +71,9 @@ impl Subject<'_> {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Outcome, VerifyError> {
         let size = self.checkpoint.size();
-        let known: Vec<u64> = self.known.iter().map(|known| known.size).collect();
-        let within = known.iter().copied().filter(|known| *known <= size).collect();
         let looker =
             Bundles { root: self.root, folder: self.folder, size, events: self.options.events };
-        let mut pass = Pass {
-            tree: Tree::new(looker, within),
-            chains: Chains::default(),
-            gaps: Vec::new(),
-            gaps_more: 0,
-            links: Vec::new(),
-            disclosed: Disclosed::default(),
-            unknown_kinds: 0,
-            last_time_us: None,
-            recordings: Recordings::new(self.root, self.folder, self.options.recordings),
-            brackets: self.brackets,
-            outside: (0, 0),
-        };
+        let mut pass = self.begin(looker);
         self.all_bundles(looker, &mut pass, progress)?;
         pass.recordings.finish()?;
         let recordings = pass.recordings.counts;
@@ -137,6 +123,25 @@ impl Subject<'_> {
         // In an altered log, only what leads to the signed root may name other keys.
         let links = if grown.genuine == Genuine::Neither { Vec::new() } else { links };
         Ok(Outcome { report, links, whole })
+    }
+
+    /// A pass over the bundles that has seen none yet.
+    fn begin<'a>(&'a self, looker: Bundles<'a>) -> Pass<'a> {
+        let known = self.known.iter().map(|known| known.size);
+        let within = known.filter(|known| *known <= looker.size).collect();
+        Pass {
+            tree: Tree::new(looker, within),
+            chains: Chains::default(),
+            gaps: Vec::new(),
+            gaps_more: 0,
+            links: Vec::new(),
+            disclosed: Disclosed::default(),
+            unknown_kinds: 0,
+            last_time_us: None,
+            recordings: Recordings::new(self.root, self.folder, self.options.recordings),
+            brackets: self.brackets,
+            outside: (0, 0),
+        }
     }
 
     /// Looks at all bundles, several at a time, and takes them in in order. While one lot is
