@@ -10,7 +10,7 @@ usage: cargo xtask COMMAND
   test [--quick] [--parts heavy] [-- CARGO_TEST_ARGUMENTS]
              install what is missing, then lint, tidy and every test
              --quick        without fmt, clippy and tidy
-             --parts heavy  also the tests with other languages' drivers (Go, Java)
+             --parts heavy  also the tests with pgx (Go) and pgjdbc (Java)
   lint       cargo fmt --check, clippy, cargo-deny
   tidy       the house rules that a program can check
   fuzz [TARGET] [-- CARGO_FUZZ_ARGUMENTS]
@@ -19,8 +19,8 @@ usage: cargo xtask COMMAND
   demo [--once]
              a scripted morning on a real PostgreSQL, then a gateway to try by hand
              --once         end by itself after the morning
-  bench postgres|ledger [--quick] [--json]
-             measure side by side with direct connections and pgbouncer
+  bench postgres|ssh|ledger [--quick] [--json]
+             measure side by side with direct connections, OpenSSH and pgbouncer
   torture [--rounds N]
              kill the gateway, fill its disk, and count what is missing
   help       this text";

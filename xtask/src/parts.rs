@@ -1,22 +1,22 @@
 //! Installs the real programs that tests and demonstrations work with.
 //!
-//! Debian's packages for servers and clients, one Python environment in the cache.
+//! Debian's packages for servers and clients, two Python environments in the cache.
 //! Only apt needs root, and only when something is missing. No service is started
 //! and no database cluster is made: what runs later runs from a temporary folder,
 //! on loopback, unprivileged.
 
+pub(crate) mod openssh;
+pub(crate) mod python;
+
 use std::io::IsTerminal as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::repository;
-use crate::step::{execute, succeeds};
-
-/// The driver that the tests use beside psql. Fixed, so that a run is repeatable.
-const PSYCOPG: &str = "psycopg[binary]==3.3.9";
+use crate::step::execute;
 
 /// A program that something here needs, and the Debian package that has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub(crate) enum Part {
     Pgbouncer,
     Openssl,
     Python,
+    SshClient,
+    Rsync,
 }
 
 impl Part {
@@ -36,6 +38,8 @@ impl Part {
             Self::Pgbouncer => "pgbouncer",
             Self::Openssl => "openssl",
             Self::Python => "python3-venv",
+            Self::SshClient => "openssh-client",
+            Self::Rsync => "rsync",
         }
     }
 
@@ -45,18 +49,30 @@ impl Part {
             Self::Client => repository::find_program("psql").is_some(),
             Self::Pgbouncer => Path::new("/usr/sbin/pgbouncer").is_file(),
             Self::Openssl => repository::find_program("openssl").is_some(),
-            Self::Python => python().is_some(),
+            Self::Python => python::python().is_some(),
+            Self::SshClient => ["ssh", "scp", "sftp", "ssh-keygen", "ssh-agent"]
+                .iter()
+                .all(|name| repository::find_program(name).is_some()),
+            Self::Rsync => repository::find_program("rsync").is_some(),
         }
     }
 }
 
 /// What `test` needs.
-pub(crate) const FOR_TESTS: &[Part] =
-    &[Part::Server, Part::Client, Part::Pgbouncer, Part::Openssl, Part::Python];
+pub(crate) const FOR_TESTS: &[Part] = &[
+    Part::Server,
+    Part::Client,
+    Part::Pgbouncer,
+    Part::Openssl,
+    Part::Python,
+    Part::SshClient,
+    Part::Rsync,
+];
 /// What `demo` and `torture` need.
 pub(crate) const FOR_DEMONSTRATION: &[Part] = &[Part::Server, Part::Client];
 /// What `bench` needs.
-pub(crate) const FOR_MEASURING: &[Part] = &[Part::Server, Part::Client, Part::Pgbouncer];
+pub(crate) const FOR_MEASURING: &[Part] =
+    &[Part::Server, Part::Client, Part::Pgbouncer, Part::SshClient];
 
 /// Runs as root, with package names as arguments.
 ///
@@ -134,45 +150,10 @@ fn server_present() -> bool {
     debian || repository::find_program("initdb").is_some()
 }
 
-/// A Python that can make environments: the one on the search path, else Debian's.
-fn python() -> Option<PathBuf> {
-    let own = repository::find_program("python3");
-    [own, Some(PathBuf::from("/usr/bin/python3"))]
-        .into_iter()
-        .flatten()
-        .find(|python| succeeds(Command::new(python).args(["-c", "import venv, ensurepip"])))
-}
-
-/// Makes the Python environment with psycopg in the cache, unless it is there.
-/// Returns its interpreter.
-pub(crate) fn python_environment() -> Result<PathBuf> {
-    let folder = repository::cache()?.join("python");
-    let interpreter = folder.join("bin/python");
-    let version = PSYCOPG.rsplit("==").next().unwrap_or_default();
-    let check =
-        format!("import psycopg, psycopg_binary; assert psycopg.__version__ == '{version}'");
-    let works = || succeeds(Command::new(&interpreter).args(["-c", &check]));
-    if works() {
-        eprintln!("      {} is there, nothing to install", PSYCOPG);
-        return Ok(interpreter);
-    }
-    let python = python().context("no Python 3 with the modules venv and ensurepip")?;
-    eprintln!("      installing {PSYCOPG} with pip into {}", folder.display());
-    execute(Command::new(python).args(["-m", "venv", "--clear"]).arg(&folder))?;
-    execute(Command::new(&interpreter).args(["-m", "pip", "install", "--quiet"]).args([
-        "--disable-pip-version-check",
-        "--no-input",
-        PSYCOPG,
-    ]))?;
-    if !works() {
-        bail!("pip installed {PSYCOPG}, yet it cannot be imported");
-    }
-    Ok(interpreter)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::step::succeeds;
 
     #[test]
     fn the_installing_script_is_a_valid_shell_script() {

@@ -1,8 +1,11 @@
 //! `cargo xtask test`: from a fresh machine to every test's verdict.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, bail};
 
 use crate::arguments::TestOptions;
+use crate::parts::{openssh, python};
 use crate::step::{Steps, cargo, execute};
 use crate::{heavy, lint, parts, repository, tidy};
 
@@ -10,16 +13,14 @@ use crate::{heavy, lint, parts, repository, tidy};
 pub(crate) fn run(options: &TestOptions) -> Result<()> {
     let before = if options.heavy { 3 } else { 2 };
     let mut steps = Steps::new(before + if options.quick { 1 } else { 4 });
-    steps.run("parts from Debian", || parts::install(parts::FOR_TESTS))?;
-    let python = steps.run("parts from PyPI", || {
-        Ok(match parts::python_environment() {
-            Ok(interpreter) => Some(interpreter),
-            Err(error) => {
-                eprintln!("      SKIPPED: the tests with psycopg will NOT run: {error:#}");
-                None
-            }
-        })
+    steps.run("parts from Debian", || {
+        parts::install(parts::FOR_TESTS)?;
+        if let Err(error) = openssh::server() {
+            eprintln!("      SKIPPED: the tests with an OpenSSH server will NOT run: {error:#}");
+        }
+        Ok(())
     })?;
+    let interpreters = steps.run("parts from PyPI", || Ok(interpreters()))?;
     let cache = repository::cache()?;
     if options.heavy {
         steps.run("parts of the heavy tier", || heavy::prepare(&cache))?;
@@ -38,9 +39,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<()> {
     }
     command.args(&options.rest);
     command.env("LOGGIA_CACHE", &cache);
-    if let Some(python) = python {
-        command.env("LOGGIA_PYTHON", python);
-    }
+    command.envs(interpreters);
     if options.heavy {
         command.env("LOGGIA_PARTS", "heavy");
     }
@@ -52,6 +51,20 @@ pub(crate) fn run(options: &TestOptions) -> Result<()> {
             bail!("{} of the steps failed:\n{}", failures.len(), lines.join("\n"))
         }
     }
+}
+
+/// The Python environments that can be had: the variable that names each, its interpreter.
+fn interpreters() -> Vec<(&'static str, PathBuf)> {
+    let all = [python::DATABASES, python::SSH].into_iter();
+    let had = all.filter_map(|environment| match environment.install() {
+        Ok(interpreter) => Some((environment.variable, interpreter)),
+        Err(error) => {
+            let tests = environment.tests;
+            eprintln!("      SKIPPED: the tests with {tests} will NOT run: {error:#}");
+            None
+        }
+    });
+    had.collect()
 }
 
 /// Whether arguments for cargo choose packages themselves; those behind `--` are not

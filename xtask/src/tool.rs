@@ -19,7 +19,13 @@ pub(crate) fn run(tool: Tool, rest: &[String]) -> Result<()> {
         Tool::Bench => parts::FOR_MEASURING,
     };
     let mut steps = Steps::new(2);
-    steps.run("parts from Debian", || parts::install(needed))?;
+    steps.run("parts from Debian", || {
+        parts::install(needed)?;
+        match tool {
+            Tool::Bench => parts::openssh::server(),
+            Tool::Demo | Tool::Torture => Ok(()),
+        }
+    })?;
     let profile = tool.profile();
     let build = format!("building loggia and {} (profile {profile})", tool.binary());
     steps.run(&build, || {

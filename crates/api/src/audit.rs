@@ -346,6 +346,12 @@ pub struct SessionSummary {
     /// Bytes from the target to the client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes_out: Option<u64>,
+    /// Frames of its recording, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recording_frames: Option<u64>,
+    /// Length of its recording in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recording_bytes: Option<u64>,
     /// Why it ended: stable code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_reason: Option<String>,

@@ -15,6 +15,10 @@ pub const PERSON_DISABLE: &str = "/v1/people/{name}/disable";
 pub const SERVICES: &str = "/v1/services";
 /// Lets a service account no longer in: [`Disable`] in, [`Disabled`] out.
 pub const SERVICE_DISABLE: &str = "/v1/services/{name}/disable";
+/// Lists registered SSH keys: [`Page`] in, [`Keys`] out. Adds one: [`AddKey`] in, [`Key`] out.
+pub const KEYS: &str = "/v1/keys";
+/// Takes a registered SSH key away: [`Key`] out. The fingerprint is percent-encoded.
+pub const KEY: &str = "/v1/keys/{fingerprint}";
 /// Lists resources: [`Page`] in, [`Resources`] out.
 pub const RESOURCES: &str = "/v1/resources";
 /// Lists locks: [`Page`] in, [`Locks`] out. Adds one: [`AddLock`] in, [`Lock`] out.
@@ -165,6 +169,44 @@ pub struct AddService {
     pub public_key: String,
 }
 
+/// A public SSH key that is registered for a person or service account: its holder is let in over
+/// SSH as them, until it is removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Key {
+    /// `SHA256:…`, as OpenSSH writes it.
+    pub fingerprint: String,
+    /// Name of the owner.
+    pub owner: String,
+    /// `human` or `service`.
+    pub owner_type: String,
+    /// The key: `TYPE BASE64`.
+    pub public_key: String,
+    /// What its owner calls it; may be empty.
+    pub comment: String,
+    /// When it was registered, microseconds since 1970.
+    pub created_us: i64,
+}
+
+/// Registered SSH keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Keys {
+    /// By the name of the owner, then by fingerprint.
+    pub keys: Vec<Key>,
+    /// Where the rest begins; absent at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// An SSH key that is to be registered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AddKey {
+    /// Name of the person or service account that it lets in.
+    pub name: String,
+    /// The public key, as a `.pub` file has it: Ed25519, ECDSA, or RSA with at least 3072 bits.
+    pub public_key: String,
+}
+
 /// What can be reached. Whoever may list all resources sees where they are; others see those that
 /// they may connect to, and what they need for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -173,7 +215,7 @@ pub struct Resource {
     pub id: String,
     /// Its name.
     pub name: String,
-    /// `postgres`.
+    /// `postgres` or `ssh`.
     pub protocol: String,
     /// The accounts on the target that the caller may use; the first is the default.
     pub accounts: Vec<String>,
@@ -189,9 +231,12 @@ pub struct Resource {
     /// `HOST:PORT`, for whoever may list all resources.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
-    /// `verify-full`, `unverified` or `off`, for whoever may list all resources.
+    /// `verify-full`, `unverified` or `off`, for whoever may list all resources; absent for SSH.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<String>,
+    /// The host keys by which an SSH target is known, for whoever may list all resources.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub host_keys: Vec<String>,
 }
 
 /// Resources.

@@ -23,6 +23,8 @@ pub const SERVICE_CHALLENGE: &str = "/v1/service/challenge";
 pub const SERVICE_CERTIFY: &str = "/v1/service/certify";
 /// Tells who the caller is: [`WhoAmI`] out.
 pub const WHOAMI: &str = "/v1/whoami";
+/// Tells the public keys of this Loggia's SSH authorities: [`SshTrust`] out.
+pub const SSH_TRUST: &str = "/v1/ssh/trust";
 /// Revokes all credentials of the caller: [`LoggedOut`] out.
 pub const LOGOUT: &str = "/v1/logout";
 
@@ -77,6 +79,10 @@ pub struct EnrolFinish {
     pub code: Secret,
     /// PKCS #10 request in PEM, for a fresh ECDSA P-256 key. Only its public key is used.
     pub csr: String,
+    /// Public half of a fresh Ed25519 key, `ssh-ed25519 AAAA…`, where an OpenSSH certificate is
+    /// wanted too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh_key: Option<String>,
     /// Whether an opaque token is wanted beside the certificate.
     #[serde(default)]
     pub want_token: bool,
@@ -98,6 +104,10 @@ pub struct Login {
     pub code: Secret,
     /// PKCS #10 request in PEM, for a fresh ECDSA P-256 key. Only its public key is used.
     pub csr: String,
+    /// Public half of a fresh Ed25519 key, `ssh-ed25519 AAAA…`, where an OpenSSH certificate is
+    /// wanted too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh_key: Option<String>,
     /// Whether an opaque token is wanted beside the certificate.
     #[serde(default)]
     pub want_token: bool,
@@ -136,6 +146,10 @@ pub struct ServiceCertify {
     pub signature: String,
     /// PKCS #10 request in PEM, for a fresh ECDSA P-256 key. Only its public key is used.
     pub csr: String,
+    /// Public half of a fresh Ed25519 key, `ssh-ed25519 AAAA…`, where an OpenSSH certificate is
+    /// wanted too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh_key: Option<String>,
     /// Whether an opaque token is wanted beside the certificate.
     #[serde(default)]
     pub want_token: bool,
@@ -150,11 +164,18 @@ pub struct SignedIn {
     pub name: String,
     /// Client certificate for the public key of the request, PEM.
     pub certificate_pem: String,
+    /// OpenSSH user certificate for the SSH key of the request, as `TYPE BASE64`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh_certificate: Option<String>,
+    /// Public key, `TYPE BASE64`, of the authority by which SSH clients know this Loggia's host
+    /// keys.
+    #[serde(default)]
+    pub ssh_host_authority: String,
     /// Opaque token, where one was asked for; it serves as PostgreSQL password inside TLS.
     #[serde(with = "secret_text_option", default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub token: Option<Secret>,
-    /// End of validity of both, microseconds since 1970.
+    /// End of validity of all of them, microseconds since 1970.
     pub expires_us: i64,
     /// Certificate of the authority by which this Loggia's own servers are known, PEM.
     pub ca_pem: String,
@@ -186,6 +207,17 @@ pub struct WhoAmI {
     pub expires_us: Option<i64>,
     /// The address the caller came from.
     pub source: String,
+}
+
+/// Public keys of this Loggia's SSH authorities, each as `TYPE BASE64`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct SshTrust {
+    /// By which clients know its host keys: a line `@cert-authority` in `known_hosts`.
+    pub host_authority: String,
+    /// Which targets trust for `TrustedUserCAKeys`: it signs a certificate for each session.
+    pub target_authority: String,
+    /// Its host key, which the former signed.
+    pub host_key: String,
 }
 
 /// All credentials of the caller have ended.

@@ -8,5 +8,6 @@ pub mod control;
 pub mod identity;
 pub mod openapi;
 pub mod problem;
+pub mod recordings;
 
 pub use problem::Problem;

@@ -1,13 +1,14 @@
 //! The OpenAPI document of the contract.
 //!
-//! Each route of the contract has a function in [`identity`], [`control`], [`audit`] or
-//! [`health`]: it is never called, it carries the description. `GET /openapi.json` serves the
+//! Each route of the contract has a function in [`identity`], [`control`], [`audit`],
+//! [`recordings`] or [`health`]: it is never called, it carries the description. `GET /openapi.json` serves the
 //! document, `docs/reference/openapi.json` is a copy of it that a test keeps equal.
 
 mod audit;
 mod control;
 mod health;
 mod identity;
+mod recordings;
 
 use crate::Problem;
 use utoipa::openapi::content::ContentBuilder;
@@ -40,7 +41,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
     tags(
         (name = "identity", description = "Signing in and out"),
         (name = "control", description = "People, service accounts, resources, locks, declarations"),
-        (name = "audit", description = "Events, sessions, timelines; ending a session"),
+        (name = "audit", description = "Events, sessions, timelines, recordings; ending a session"),
         (name = "health", description = "Whether the gateway lives and can do its work"),
     ),
     security(("token" = []), ("client_certificate" = [])),
@@ -53,6 +54,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
         identity::service_challenge,
         identity::service_certify,
         identity::whoami,
+        identity::ssh_trust,
         identity::logout,
         control::list_people,
         control::add_person,
@@ -60,6 +62,9 @@ pub fn document() -> utoipa::openapi::OpenApi {
         control::list_services,
         control::add_service,
         control::disable_service,
+        control::list_keys,
+        control::add_key,
+        control::remove_key,
         control::list_resources,
         control::list_locks,
         control::add_lock,
@@ -72,6 +77,8 @@ pub fn document() -> utoipa::openapi::OpenApi {
         audit::show_session,
         audit::session_receipt,
         audit::end_session,
+        recordings::read_recording,
+        recordings::watch_session,
         health::healthz,
         health::readyz,
         health::openapi,

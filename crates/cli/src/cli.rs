@@ -1,9 +1,9 @@
 //! The commands and what they take. What each of them does is in `commands`.
 
 use crate::commands::{
-    Apply, AuditCredentials, Check, Completion, Doctor, Enrol, Fsck, Init, Ledger, Lock, Login,
-    Logout, Mirror, Monitor, Person, PgConfig, Plan, Prove, Receipt, Resource, Restore, Search,
-    Service, Session, Tail, Try, Up, Verify, Whoami, Witness,
+    Apply, AuditCredentials, Check, Completion, Doctor, Enrol, Fsck, Init, Key, Ledger, Lock,
+    Login, Logout, Mirror, Monitor, Person, PgConfig, Plan, Prove, Receipt, Resource, Restore,
+    Search, Service, Session, SshCa, SshConfig, Tail, Try, Up, Verify, Whoami, Witness,
 };
 use crate::fail::EXIT_CODES;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -21,7 +21,8 @@ const EXAMPLES: &str = "Examples:
   loggia search 'actor:alice \"drop table\" since:1h'
   loggia tail -f decision:deny                   follow what is denied
   loggia session show se_01h455vb4pex5vsknk084sn02q
-  loggia pg-config                               then: psql service=NAME";
+  loggia pg-config                               then: psql service=NAME
+  loggia ssh-config                              then: ssh NAME";
 
 /// Everyone comes in as themselves, and what they do is recorded before it happens.
 #[derive(Debug, Parser)]
@@ -92,6 +93,10 @@ pub(crate) enum Command {
     Whoami(Whoami),
     /// Write what plain psql needs: service file, certificate, key
     PgConfig(PgConfig),
+    /// Write what plain ssh needs: an entry for each host, key, certificate, known hosts
+    SshConfig(SshConfig),
+    /// Print what targets and clients are told to trust over SSH
+    SshCa(SshCa),
     /// Find what was recorded
     Search(Search),
     /// Show the latest events, and follow
@@ -110,6 +115,9 @@ pub(crate) enum Command {
     /// Add, list and disable service accounts
     #[command(subcommand)]
     Service(Service),
+    /// Register, list and remove SSH keys of people and service accounts
+    #[command(subcommand)]
+    Key(Key),
     /// List what can be reached
     #[command(subcommand)]
     Resource(Resource),
@@ -131,7 +139,7 @@ pub(crate) enum Command {
     Restore(Restore),
     /// Check the files of this machine's own log
     Fsck(Fsck),
-    /// Put a gateway in front of your own database, without a configuration file
+    /// Put a gateway in front of your own database or host, without a configuration file
     Try(Try),
     /// Make a data folder, keys, the first administrator and a commented configuration file
     Init(Init),

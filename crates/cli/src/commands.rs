@@ -7,6 +7,7 @@ mod credentials;
 mod declare;
 mod enrol;
 mod events;
+mod key;
 mod lock;
 mod login;
 mod monitor;
@@ -19,6 +20,8 @@ mod resource;
 mod session;
 mod shown;
 mod shown_live;
+mod ssh_ca;
+mod ssh_config;
 mod trial;
 mod witness;
 
@@ -29,6 +32,7 @@ pub(crate) use credentials::AuditCredentials;
 pub(crate) use declare::{Apply, Plan};
 pub(crate) use enrol::Enrol;
 pub(crate) use events::{Search, Tail};
+pub(crate) use key::Key;
 pub(crate) use lock::Lock;
 pub(crate) use login::Login;
 pub(crate) use monitor::Monitor;
@@ -39,6 +43,8 @@ pub(crate) use proof::{Fsck, Prove, Verify};
 pub(crate) use receipt::Receipt;
 pub(crate) use resource::Resource;
 pub(crate) use session::Session;
+pub(crate) use ssh_ca::SshCa;
+pub(crate) use ssh_config::SshConfig;
 pub(crate) use trial::Try;
 pub(crate) use witness::Witness;
 
@@ -94,6 +100,9 @@ pub(crate) async fn run(command: Command, context: &Context) -> Done {
         Command::Logout(args) => args.run(context).await,
         Command::Whoami(args) => args.run(context).await,
         Command::PgConfig(args) => args.run(context).await,
+        Command::SshConfig(args) => args.run(context).await,
+        Command::SshCa(args) => args.run(context).await,
+        Command::Key(args) => args.run(context).await,
         Command::Search(args) => args.run(context).await,
         Command::Tail(args) => args.run(context).await,
         Command::Session(args) => args.run(context).await,
@@ -115,7 +124,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Done {
         Command::Init(args) => args.run(context).await,
         Command::Check(args) => args.run(context).await,
         Command::Up(args) => args.run().await,
-        Command::Try(args) => args.run(context.out).await,
+        Command::Try(args) => args.run(context.ask, context.out).await,
         Command::Doctor(args) => args.run(context).await,
         Command::Ledger(args) => args.run(context).await,
         Command::Witness(args) => args.run(context).await,

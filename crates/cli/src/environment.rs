@@ -57,6 +57,17 @@ pub(crate) fn own_name() -> String {
     if name.is_empty() { "visitor".to_owned() } else { name }
 }
 
+/// Whether an SSH agent is there.
+pub(crate) fn has_ssh_agent() -> bool {
+    variable("SSH_AUTH_SOCK").is_some()
+}
+
+/// The password on a host that is tried.
+pub(crate) fn ssh_password() -> Option<loggia_model::Secret> {
+    let password = variable("LOGGIA_TARGET_PASSWORD").or_else(|| variable("SSHPASS"));
+    password.map(loggia_model::Secret::new)
+}
+
 /// The password that `psql` itself would take.
 pub(crate) fn pgpassword() -> Option<String> {
     variable("PGPASSWORD")

@@ -15,6 +15,11 @@ const SIGN_IN: u8 = 4;
 /// Unreachable or timed out.
 const UNREACHABLE: u8 = 5;
 
+/// What was read is not what the ledger says.
+pub(crate) const TAMPERED: u8 = 10;
+/// Something of what the ledger says is missing.
+pub(crate) const INCOMPLETE: u8 = 11;
+
 /// The exit codes, for the help.
 pub(crate) const EXIT_CODES: &str = "Exit codes:
   0    done
@@ -53,6 +58,11 @@ impl Fail {
         Self { exit: SIGN_IN, ..Self::new(message) }
     }
 
+    /// A failure with an exit code of its own.
+    pub(crate) fn with_exit(exit: u8, message: impl Into<String>) -> Self {
+        Self { exit, ..Self::new(message) }
+    }
+
     /// A verdict of `verify` that was already told on standard output.
     pub(crate) fn verdict(exit: u8) -> Self {
         Self { exit, ..Self::new("") }
@@ -68,9 +78,9 @@ impl Fail {
         Self { exit: 0, ..Self::new("") }
     }
 
-    /// With this exit code.
-    pub(crate) fn exit(mut self, exit: u8) -> Self {
-        self.exit = exit;
+    /// With more about it, a line each.
+    pub(crate) fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
         self
     }
 
@@ -104,6 +114,8 @@ impl From<ClientError> for Fail {
             ClientError::Problem(problem) => match (problem.status, problem.code.as_str()) {
                 (_, "bad_query" | "bad_request") => USAGE,
                 (_, "timeout") => UNREACHABLE,
+                (_, "tampered") => TAMPERED,
+                (_, "missing") => INCOMPLETE,
                 (401, _) => SIGN_IN,
                 (403, _) => DENIED,
                 _ => FAILURE,

@@ -3,11 +3,13 @@
 //!
 //! Start reading at [`cli`]: the commands. Each group of commands is a file in `commands`.
 
+mod agent;
 mod ask;
 mod cli;
 mod commands;
 mod environment;
 mod fail;
+mod new_key;
 mod out;
 mod profile;
 mod text;
@@ -28,7 +30,10 @@ fn main() -> ExitCode {
         }
     };
     let context = commands::Context::new(&cli.global);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(session_threads())
+        .enable_all()
+        .build();
     let done = match runtime {
         Ok(runtime) => runtime.block_on(commands::run(cli.command, &context)),
         Err(error) => Err(fail::Fail::new(format!("no event loop can be had: {error}"))),
@@ -37,4 +42,12 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(fail) => fail.report(),
     }
+}
+
+/// Threads that serve sessions: one for each processor but one, which the ledger's own threads
+/// (flusher, publisher, followers) keep busy. More only take turns, and wait for each other's
+/// locks while they are not running.
+fn session_threads() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    processors.saturating_sub(1).max(1)
 }

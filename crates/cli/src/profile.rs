@@ -1,8 +1,11 @@
 //! The profile: which server, and the credentials of whoever is signed in. One folder, for its
-//! owner's eyes only: `profile.toml`, `ca.pem`, `cert.pem`, `key.pem`, `token`.
+//! owner's eyes only: `profile.toml`, `ca.pem`, `cert.pem`, `key.pem`, `token`; for SSH `id_loggia`
+//! with its public half and certificate beside it, as OpenSSH looks for them, and the authority by
+//! which the gateway's host key is known.
 
 use crate::environment;
 use crate::fail::{Done, Fail};
+use crate::new_key::NewKey;
 use loggia_api::identity::SignedIn;
 use loggia_client::{Auth, Client, Trust};
 use loggia_model::Secret;
@@ -11,6 +14,15 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+/// The SSH private key.
+pub(crate) const SSH_KEY: &str = "id_loggia";
+/// Its public half.
+const SSH_PUBLIC: &str = "id_loggia.pub";
+/// Its certificate.
+pub(crate) const SSH_CERTIFICATE: &str = "id_loggia-cert.pub";
+/// Public key of the authority for the gateway's host keys.
+const SSH_HOST_AUTHORITY: &str = "ssh-host-ca.pub";
 
 /// The folder.
 #[derive(Debug, Clone)]
@@ -87,23 +99,40 @@ impl Profile {
         Ok(Client::new(&signed.address, &Trust::Authority(authority), &auth)?)
     }
 
-    /// Keeps what a sign-in gave, the private key that belongs to it, and for whom.
-    pub(crate) fn keep(&self, address: &str, signed_in: &SignedIn, key_pem: &Secret) -> Done {
+    /// Public key of the authority by which SSH clients know the gateway, if one was saved.
+    pub(crate) fn ssh_host_authority(&self) -> Done<Option<String>> {
+        self.read(SSH_HOST_AUTHORITY)
+    }
+
+    /// Keeps what a sign-in gave, the private keys that belong to it, and for whom.
+    pub(crate) fn keep(&self, address: &str, signed_in: &SignedIn, key: &NewKey) -> Done {
         self.make_folder()?;
         // The profile goes last: whoever finds it finds everything that it speaks of.
         let _ = std::fs::remove_file(self.path("profile.toml"));
         self.write("ca.pem", signed_in.ca_pem.as_bytes())?;
-        self.write("key.pem", key_pem.reveal().as_bytes())?;
+        self.write("key.pem", key.pem.reveal().as_bytes())?;
         self.write("cert.pem", signed_in.certificate_pem.as_bytes())?;
         match &signed_in.token {
             Some(token) => self.write("token", token.reveal().as_bytes())?,
             None => self.remove(&["token"])?,
         }
+        self.keep_ssh(signed_in, key)?;
         self.keep_signed(&Signed {
             address: address.to_owned(),
             name: signed_in.name.clone(),
             expires_us: Some(signed_in.expires_us),
         })
+    }
+
+    /// The certificate goes before its key, so that no key is offered that is alone unknown.
+    fn keep_ssh(&self, signed_in: &SignedIn, key: &NewKey) -> Done {
+        self.remove(&[SSH_KEY, SSH_PUBLIC, SSH_CERTIFICATE])?;
+        let Some(certificate) = &signed_in.ssh_certificate else { return Ok(()) };
+        let line = |text: &str| format!("{}\n", text.trim_end());
+        self.write(SSH_HOST_AUTHORITY, line(&signed_in.ssh_host_authority).as_bytes())?;
+        self.write(SSH_CERTIFICATE, line(&format!("{certificate} loggia")).as_bytes())?;
+        self.write(SSH_PUBLIC, line(&key.ssh_public).as_bytes())?;
+        self.write(SSH_KEY, key.ssh_private.reveal().as_bytes())
     }
 
     fn keep_signed(&self, signed: &Signed) -> Done {
@@ -114,7 +143,7 @@ impl Profile {
 
     /// Throws the credentials away; server, authority and name stay.
     pub(crate) fn forget_credentials(&self) -> Done {
-        self.remove(&["cert.pem", "key.pem", "token"])?;
+        self.remove(&["cert.pem", "key.pem", "token", SSH_KEY, SSH_PUBLIC, SSH_CERTIFICATE])?;
         match self.signed()? {
             Some(signed) => self.keep_signed(&Signed { expires_us: None, ..signed }),
             None => Ok(()),
@@ -178,6 +207,8 @@ mod tests {
             actor: "pe_1".into(),
             name: "alice".into(),
             certificate_pem: "cert".into(),
+            ssh_certificate: Some("ssh-ed25519-cert-v01@openssh.com AAAA".into()),
+            ssh_host_authority: "ssh-ed25519 BBBB".into(),
             token: Some(Secret::new("tok".into())),
             expires_us: 7,
             ca_pem: "ca".into(),
@@ -191,18 +222,26 @@ mod tests {
         let profile = Profile::at(Some(&folder.path().join("deep/loggia"))).unwrap();
         assert!(profile.signed().unwrap().is_none());
         assert!(profile.client().is_err());
-        profile.keep("x:1", &signed_in(), &Secret::new("key".into())).unwrap();
-        profile.keep("x:1", &signed_in(), &Secret::new("key".into())).unwrap();
+        let key = NewKey::generate().unwrap();
+        profile.keep("x:1", &signed_in(), &key).unwrap();
+        profile.keep("x:1", &signed_in(), &key).unwrap();
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&profile.folder), 0o700);
         let names: Vec<_> = std::fs::read_dir(&profile.folder).unwrap().collect();
-        assert_eq!(names.len(), 5, "nothing is left lying about");
-        for name in ["profile.toml", "ca.pem", "cert.pem", "key.pem", "token"] {
+        assert_eq!(names.len(), 9, "nothing is left lying about");
+        let ssh = ["id_loggia", "id_loggia.pub", "id_loggia-cert.pub", "ssh-host-ca.pub"];
+        for name in ["profile.toml", "ca.pem", "cert.pem", "key.pem", "token"].iter().chain(&ssh) {
             assert_eq!(mode(&profile.path(name)), 0o600, "{name}");
         }
         profile.forget_credentials().unwrap();
         let signed = profile.signed().unwrap().unwrap();
         assert_eq!((signed.name.as_str(), signed.expires_us), ("alice", None));
         assert!(!profile.path("key.pem").exists() && profile.path("ca.pem").exists());
+        assert!(ssh[..3].iter().all(|name| !profile.path(name).exists()));
+        assert_eq!(profile.ssh_host_authority().unwrap().as_deref(), Some("ssh-ed25519 BBBB\n"));
+        let without = SignedIn { ssh_certificate: None, ..signed_in() };
+        profile.keep("x:1", &signed_in(), &key).unwrap();
+        profile.keep("x:1", &without, &key).unwrap();
+        assert!(!profile.path(SSH_KEY).exists(), "a key without certificate is of no use");
     }
 }

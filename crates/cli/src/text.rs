@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 /// Whether a letter changes how others are shown instead of being shown.
-fn is_command(letter: char) -> bool {
+pub(crate) fn is_command(letter: char) -> bool {
     letter.is_control()
         || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }

@@ -52,6 +52,8 @@ const COMMANDS: &[&str] = &[
     "logout",
     "whoami",
     "pg-config",
+    "ssh-config",
+    "ssh-ca",
     "search",
     "tail",
     "session",
@@ -70,6 +72,10 @@ const COMMANDS: &[&str] = &[
     "service add",
     "service ls",
     "service disable",
+    "key",
+    "key add",
+    "key ls",
+    "key rm",
     "resource",
     "resource ls",
     "plan",
@@ -96,7 +102,7 @@ fn help_leads_with_what_it_is_for_and_examples() {
         assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{command}");
         let examples = ran.stdout.find("Example");
         let group =
-            ["", "session", "lock", "person", "service", "resource", "ledger"].contains(command);
+            ["", "session", "lock", "person", "service", "key", "resource", "ledger"].contains(command);
         match examples {
             Some(at) => assert!(at < ran.stdout.find("Usage:").unwrap(), "{command}"),
             None => assert!(group && !command.is_empty(), "{command} has no examples"),

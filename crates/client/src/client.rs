@@ -1,6 +1,7 @@
 //! The calls.
 
 use crate::error::ClientError;
+use crate::recording::RecordingStream;
 use crate::tail::TailStream;
 use crate::trust::{Identity, Trust, tls_config};
 use loggia_api::Problem;
@@ -10,15 +11,16 @@ use loggia_api::audit::{
     TimelineQuery,
 };
 use loggia_api::control::{
-    APPLY, AddLock, AddPerson, AddService, Applied, Apply, Declaration, Disable, Disabled, LOCK,
-    LOCKS, Lock, Locks, PEOPLE, PERSON_DISABLE, PLAN, Page, People, PersonAdded, Plan, RESOURCES,
-    Resources, SERVICE_DISABLE, SERVICES, Service, Services,
+    APPLY, AddKey, AddLock, AddPerson, AddService, Applied, Apply, Declaration, Disable, Disabled,
+    KEY, KEYS, Key, Keys, LOCK, LOCKS, Lock, Locks, PEOPLE, PERSON_DISABLE, PLAN, Page, People,
+    PersonAdded, Plan, RESOURCES, Resources, SERVICE_DISABLE, SERVICES, Service, Services,
 };
 use loggia_api::identity::{
     Challenge, ENROL_BEGIN, ENROL_FINISH, EnrolBegin, EnrolBegun, EnrolFinish, LOGIN, LOGOUT,
-    LoggedOut, Login, SERVICE_CERTIFY, SERVICE_CHALLENGE, ServiceCertify, ServiceChallenge,
-    SignedIn, WHOAMI, WhoAmI,
+    LoggedOut, Login, SERVICE_CERTIFY, SERVICE_CHALLENGE, SSH_TRUST, ServiceCertify,
+    ServiceChallenge, SignedIn, SshTrust, WHOAMI, WhoAmI,
 };
+use loggia_api::recordings::{RECORDING, WATCH};
 use loggia_model::Secret;
 use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::Serialize;
@@ -100,13 +102,31 @@ impl Client {
     /// Events from now on.
     pub async fn tail(&self, query: &TailQuery) -> Result<TailStream, ClientError> {
         let request = self.request(Method::GET, EVENTS_TAIL, &[])?.query(query);
-        // The answer has no end, so only its beginning has a deadline; the stream has its own.
+        let response = self.begun(request).await?;
+        Ok(TailStream::new(response, self.address.clone()))
+    }
+
+    /// The recording of a session, with what the ledger says of it.
+    pub async fn recording(&self, id: &str) -> Result<RecordingStream, ClientError> {
+        let response = self.begun(self.request(Method::GET, RECORDING, &[id])?).await?;
+        Ok(RecordingStream::new(response, self.address.clone()))
+    }
+
+    /// The recording of a running session, as it is written.
+    pub async fn watch(&self, id: &str) -> Result<RecordingStream, ClientError> {
+        let response = self.begun(self.request(Method::GET, WATCH, &[id])?).await?;
+        Ok(RecordingStream::new(response, self.address.clone()))
+    }
+
+    /// The beginning of an answer that comes bit by bit: only that has a deadline here, the stream
+    /// has its own.
+    async fn begun(&self, request: RequestBuilder) -> Result<Response, ClientError> {
         let response = tokio::time::timeout(ANSWER_TIME_MAX, request.send()).await;
         let response =
             response.map_err(|_| ClientError::TimedOut { address: self.address.clone() })?;
         let response = response.map_err(|error| failure(&self.address, error))?;
         if response.status().is_success() {
-            return Ok(TailStream::new(response, self.address.clone()));
+            return Ok(response);
         }
         Err(self.problem(response).await)
     }
@@ -165,6 +185,11 @@ impl Client {
         self.get(WHOAMI, &[], &()).await
     }
 
+    /// The public keys of the server's SSH authorities.
+    pub async fn ssh_trust(&self) -> Result<SshTrust, ClientError> {
+        self.get(SSH_TRUST, &[], &()).await
+    }
+
     /// Gives the caller's credentials back.
     pub async fn logout(&self) -> Result<LoggedOut, ClientError> {
         self.post(LOGOUT, &[], &serde_json::json!({})).await
@@ -202,6 +227,21 @@ impl Client {
         why: &Disable,
     ) -> Result<Disabled, ClientError> {
         self.post(SERVICE_DISABLE, &[name], why).await
+    }
+
+    /// One page of registered SSH keys.
+    pub async fn keys(&self, page: &Page) -> Result<Keys, ClientError> {
+        self.get(KEYS, &[], page).await
+    }
+
+    /// Registers an SSH key.
+    pub async fn add_key(&self, key: &AddKey) -> Result<Key, ClientError> {
+        self.post(KEYS, &[], key).await
+    }
+
+    /// Takes a registered SSH key away.
+    pub async fn remove_key(&self, fingerprint: &str) -> Result<Key, ClientError> {
+        self.send(self.request(Method::DELETE, KEY, &[fingerprint])?).await
     }
 
     /// One page of resources.

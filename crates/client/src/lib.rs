@@ -6,10 +6,12 @@
 
 mod client;
 mod error;
+mod recording;
 mod tail;
 mod trust;
 
 pub use client::{Auth, Client};
 pub use error::ClientError;
+pub use recording::{RecordingPart, RecordingStream};
 pub use tail::TailStream;
 pub use trust::{SeenAuthority, Trust};

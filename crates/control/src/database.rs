@@ -21,8 +21,10 @@ const ACQUIRE_WAIT_MAX: Duration = Duration::from_secs(10);
 const CONNECTIONS_MAX: u32 = 4;
 
 /// The migrations, in order. A migration that was released is never changed.
-const MIGRATIONS: &[(i64, &str, &str)] =
-    &[(1, "begin", include_str!("../migrations/0001_begin.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "begin", include_str!("../migrations/0001_begin.sql")),
+    (2, "ssh", include_str!("../migrations/0002_ssh.sql")),
+];
 
 /// Opens the database, making it where it is absent, and brings its tables up to date.
 pub(crate) async fn open(path: &Path) -> Result<SqlitePool, StateError> {

@@ -5,6 +5,7 @@
 //! a secret given in clear is an error with its place, and nothing is taken then.
 
 mod reader;
+mod resource;
 mod sections;
 
 use loggia_model::resource::Resource;

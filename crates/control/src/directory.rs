@@ -247,6 +247,10 @@ impl Directory for Control {
         .transpose()
     }
 
+    async fn ssh_key(&self, digest: &str) -> Result<Option<ActorId>, StateError> {
+        Ok(self.now().by_ssh_key.get(digest).copied())
+    }
+
     async fn revoke_credentials(&self, actor: ActorId) -> Result<Vec<CredentialId>, StateError> {
         let query = "update credentials set revoked = 1 where actor = ? and revoked = 0 \
                      and expires_us > ? returning id";
@@ -265,6 +269,8 @@ fn authn_word(stored: &str) -> Result<&'static str, StateError> {
     let all = [
         Authn::ClientCertificate,
         Authn::Token,
+        Authn::SshCertificate,
+        Authn::SshKey,
         Authn::PasswordTotp,
         Authn::KeyChallenge,
         Authn::Enrolment,

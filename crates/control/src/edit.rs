@@ -1,8 +1,9 @@
 //! One change of control state: what the log says of it, and what it does to the database.
 
 use crate::error::state;
+use crate::keys::SSH;
 use crate::lock::{Lock, LockTarget};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, SshKey};
 use loggia_model::Value;
 use loggia_model::id::{ActorId, PersonId, ServiceId};
 use loggia_model::port::StateError;
@@ -42,6 +43,10 @@ pub(crate) enum Edit {
     AddService { id: ServiceId, name: String, public_key: String },
     /// Lets a service account no longer in.
     DisableService { id: ServiceId, name: String },
+    /// Registers an SSH key for a person or service account.
+    AddKey { id: ActorId, name: String, key: SshKey },
+    /// Takes a registered SSH key away.
+    RemoveKey { id: ActorId, name: String, key: SshKey },
     /// Adds a lock.
     AddLock(Lock),
     /// Removes a lock.
@@ -62,6 +67,8 @@ impl Edit {
             Self::DisablePerson { .. } => "person.disable",
             Self::AddService { .. } => "service.add",
             Self::DisableService { .. } => "service.disable",
+            Self::AddKey { .. } => "key.add",
+            Self::RemoveKey { .. } => "key.remove",
             Self::AddLock(_) => "lock.add",
             Self::RemoveLock(_) => "lock.remove",
         }
@@ -78,7 +85,9 @@ impl Edit {
             | Self::AddPerson { name, .. }
             | Self::DisablePerson { name, .. }
             | Self::AddService { name, .. }
-            | Self::DisableService { name, .. } => Some(name),
+            | Self::DisableService { name, .. }
+            | Self::AddKey { name, .. }
+            | Self::RemoveKey { name, .. } => Some(name),
             Self::AddLock(_) | Self::RemoveLock(_) => None,
         }
     }
@@ -91,6 +100,7 @@ impl Edit {
             }
             Self::AddPerson { id, .. } | Self::DisablePerson { id, .. } => Some(id.to_string()),
             Self::AddService { id, .. } | Self::DisableService { id, .. } => Some(id.to_string()),
+            Self::AddKey { id, .. } | Self::RemoveKey { id, .. } => Some(id.to_string()),
             Self::AddLock(lock) | Self::RemoveLock(lock) => Some(lock.id.to_string()),
             _ => None,
         }
@@ -120,8 +130,12 @@ impl Edit {
             Self::DisablePerson { .. } | Self::DisableService { .. } => {
                 Some(Value::object([("disabled", Value::Bool(false))]))
             }
+            Self::RemoveKey { key, .. } => Some(key_value(key)),
             Self::RemoveLock(lock) => Some(lock_value(lock, now)),
-            Self::AddPerson { .. } | Self::AddService { .. } | Self::AddLock(_) => None,
+            Self::AddPerson { .. }
+            | Self::AddService { .. }
+            | Self::AddKey { .. }
+            | Self::AddLock(_) => None,
         }
     }
 
@@ -138,10 +152,12 @@ impl Edit {
             Self::AddService { public_key, .. } => {
                 Some(Value::object([("public_key", Value::from(public_key.as_str()))]))
             }
+            Self::AddKey { key, .. } => Some(key_value(key)),
             Self::AddLock(lock) => Some(lock_value(lock, now)),
             Self::RemoveResource(_)
             | Self::RemovePolicy { .. }
             | Self::RemoveGroup { .. }
+            | Self::RemoveKey { .. }
             | Self::RemoveLock(_) => None,
         }
     }
@@ -183,6 +199,10 @@ impl Edit {
             }
             Self::DisableService { id, .. } => {
                 run(db, "update services set disabled = 1 where id = ?", &[&id.to_string()]).await
+            }
+            Self::AddKey { id, key, .. } => add_key(db, *id, key, now_us).await,
+            Self::RemoveKey { key, .. } => {
+                run(db, "delete from ssh_keys where digest = ?", &[&key.digest]).await
             }
             Self::AddLock(lock) => add_lock(db, lock).await,
             Self::RemoveLock(lock) => {
@@ -226,11 +246,25 @@ async fn put_resource(db: &mut SqliteConnection, resource: &Resource) -> Result<
     .await
     .map_err(state)?;
     for (place, account) in (0_i64..).zip(&resource.accounts) {
-        sqlx::query("insert into accounts (resource, place, name, password) values (?, ?, ?, ?)")
+        sqlx::query(
+            "insert into accounts (resource, place, name, password, private_key, certificate) \
+             values (?, ?, ?, ?, ?, ?)",
+        )
+        .bind(&id)
+        .bind(place)
+        .bind(&account.name)
+        .bind(account.password.as_ref().map(ToString::to_string))
+        .bind(account.key.as_ref().map(ToString::to_string))
+        .bind(account.certificate)
+        .execute(&mut *db)
+        .await
+        .map_err(state)?;
+    }
+    for (place, host_key) in (0_i64..).zip(&resource.host_keys) {
+        sqlx::query("insert into host_keys (resource, place, host_key) values (?, ?, ?)")
             .bind(&id)
             .bind(place)
-            .bind(&account.name)
-            .bind(account.password.as_ref().map(ToString::to_string))
+            .bind(host_key)
             .execute(&mut *db)
             .await
             .map_err(state)?;
@@ -298,6 +332,27 @@ async fn add_person(
         .map(drop)
 }
 
+async fn add_key(
+    db: &mut SqliteConnection,
+    id: ActorId,
+    key: &SshKey,
+    now_us: i64,
+) -> Result<(), StateError> {
+    sqlx::query(
+        "insert into ssh_keys (digest, identity, public_key, comment, created_us) \
+         values (?, ?, ?, ?, ?)",
+    )
+    .bind(&key.digest)
+    .bind(id.to_string())
+    .bind(&key.public_key)
+    .bind(&key.comment)
+    .bind(now_us)
+    .execute(db)
+    .await
+    .map_err(state)
+    .map(drop)
+}
+
 async fn add_lock(db: &mut SqliteConnection, lock: &Lock) -> Result<(), StateError> {
     let (kind, target) = lock.target.stored();
     sqlx::query(
@@ -322,6 +377,8 @@ fn resource_value(resource: &Resource) -> Value {
     let accounts = resource.accounts.iter().map(|account| {
         let mut members = vec![Value::from(account.name.as_str())];
         members.extend(account.password.iter().map(|it| Value::Str(it.to_string())));
+        members.extend(account.key.iter().map(|it| Value::Str(format!("key {it}"))));
+        members.extend(account.certificate.then(|| Value::from("certificate")));
         Value::Array(members)
     });
     let labels = resource
@@ -334,9 +391,14 @@ fn resource_value(resource: &Resource) -> Value {
         ("depth", resource.depth.as_str().into()),
         ("labels", Value::Array(labels.collect())),
         ("protocol", resource.protocol.as_str().into()),
-        ("tls", resource.tls.as_str().into()),
     ]);
     if let Value::Object(members) = &mut value {
+        if resource.protocol == SSH {
+            let keys = resource.host_keys.iter().map(|key| Value::from(key.as_str()));
+            members.insert("host_keys".into(), Value::Array(keys.collect()));
+        } else {
+            members.insert("tls".into(), resource.tls.as_str().into());
+        }
         for (key, some) in [("ca_file", &resource.ca_file), ("database", &resource.database)] {
             if let Some(text) = some {
                 members.insert(key.into(), Value::from(text.as_str()));
@@ -344,6 +406,14 @@ fn resource_value(resource: &Resource) -> Value {
         }
     }
     value
+}
+
+fn key_value(key: &SshKey) -> Value {
+    Value::object([
+        ("comment", Value::from(key.comment.as_str())),
+        ("fingerprint", Value::from(key.fingerprint.as_str())),
+        ("public_key", Value::from(key.public_key.as_str())),
+    ])
 }
 
 /// `HOST:PORT`, an IPv6 address in brackets.

@@ -4,6 +4,7 @@
 mod convert;
 mod declarations;
 mod identities;
+mod keys;
 mod lists;
 
 use crate::change::{ChangeBy, Control};
@@ -51,6 +52,8 @@ pub fn routes(state: Arc<ControlApi>) -> Router {
         .route(api::PERSON_DISABLE, post(identities::disable_person))
         .route(api::SERVICES, get(identities::list_services).post(identities::add_service))
         .route(api::SERVICE_DISABLE, post(identities::disable_service))
+        .route(api::KEYS, get(keys::list).post(keys::add))
+        .route(api::KEY, delete(keys::remove))
         .route(api::RESOURCES, get(lists::resources))
         .route(api::LOCKS, get(lists::locks).post(lists::add_lock))
         .route(api::LOCK, delete(lists::remove_lock))

@@ -14,6 +14,7 @@ mod directory;
 mod edit;
 mod error;
 mod handlers;
+mod keys;
 mod lock;
 mod locks;
 mod people;
@@ -24,10 +25,11 @@ pub use change::{ChangeBy, Control};
 pub use declaration::{Declaration, DeclarationError, DeclarationErrors, DeclaredFile};
 pub use error::ControlError;
 pub use handlers::{ControlApi, Cut, routes};
+pub use keys::OwnedKey;
 pub use lock::{Lock, LockTarget};
 pub use people::{Disabled, ENROLMENT_US, NewPerson};
 pub use plan::{Applied, EnrolmentCodes, Plan, PlannedChange};
-pub use snapshot::Identity;
+pub use snapshot::{Identity, SshKey};
 
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 //! its commit. Questions are answered from here and never wait.
 
 use crate::error::{corrupt, state};
+use crate::keys::fingerprint;
 use crate::lock::{Lock, LockTarget};
 use loggia_model::id::{ActorId, ResourceId};
 use loggia_model::port::StateError;
@@ -30,7 +31,24 @@ pub struct Identity {
     pub enrolled: bool,
     /// A service account's public key: SPKI in PEM.
     pub public_key: Option<String>,
+    /// The SSH keys that are registered for it, by fingerprint.
+    pub ssh_keys: Vec<SshKey>,
     /// When it was added, microseconds since 1970.
+    pub created_us: i64,
+}
+
+/// A public SSH key that is registered for somebody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SshKey {
+    /// `TYPE BASE64`.
+    pub public_key: String,
+    /// SHA-256 of its blob, lower-case hex.
+    pub digest: String,
+    /// `SHA256:…`, as OpenSSH writes it.
+    pub fingerprint: String,
+    /// What its owner calls it; may be empty.
+    pub comment: String,
+    /// When it was registered, microseconds since 1970.
     pub created_us: i64,
 }
 
@@ -41,6 +59,8 @@ pub(crate) struct Snapshot {
     pub(crate) generation: u64,
     pub(crate) identities: HashMap<ActorId, Identity>,
     pub(crate) by_name: BTreeMap<String, ActorId>,
+    /// Whose a registered SSH key is, by its digest.
+    pub(crate) by_ssh_key: HashMap<String, ActorId>,
     pub(crate) groups: BTreeMap<String, BTreeSet<ActorId>>,
     pub(crate) resources: BTreeMap<String, Arc<Resource>>,
     pub(crate) locks: Vec<Lock>,
@@ -62,7 +82,8 @@ impl Snapshot {
         before: Option<&Self>,
     ) -> Result<Self, StateError> {
         let groups = load_groups(db).await?;
-        let identities = load_identities(db, &groups).await?;
+        let mut identities = load_identities(db, &groups).await?;
+        let by_ssh_key = load_ssh_keys(db, &mut identities).await?;
         let resources = load_resources(db).await?;
         let locks = load_locks(db).await?;
         let policy_files = load_policies(db).await?;
@@ -78,6 +99,7 @@ impl Snapshot {
             generation,
             identities,
             by_name,
+            by_ssh_key,
             groups,
             resources,
             locks,
@@ -157,6 +179,7 @@ async fn load_identities(
             disabled: column(&row, "disabled")?,
             enrolled: column(&row, "enrolled")?,
             public_key: column(&row, "public_key")?,
+            ssh_keys: Vec::new(),
             created_us: column(&row, "created_us")?,
         };
         all.insert(id, identity);
@@ -170,6 +193,34 @@ async fn load_identities(
         }
     }
     Ok(all)
+}
+
+/// Gives every identity its registered keys, and whose each is.
+async fn load_ssh_keys(
+    db: &mut SqliteConnection,
+    identities: &mut HashMap<ActorId, Identity>,
+) -> Result<HashMap<String, ActorId>, StateError> {
+    let mut owners = HashMap::new();
+    let query = "select digest, identity, public_key, comment, created_us from ssh_keys";
+    for row in rows(db, query).await? {
+        let digest: String = column(&row, "digest")?;
+        let owner: ActorId = parsed(&row, "identity")?;
+        let key = SshKey {
+            fingerprint: fingerprint(&digest).ok_or_else(|| corrupt("digest", &digest))?,
+            digest: digest.clone(),
+            public_key: column(&row, "public_key")?,
+            comment: column(&row, "comment")?,
+            created_us: column(&row, "created_us")?,
+        };
+        if let Some(identity) = identities.get_mut(&owner) {
+            identity.ssh_keys.push(key);
+        }
+        owners.insert(digest, owner);
+    }
+    for identity in identities.values_mut() {
+        identity.ssh_keys.sort_unstable_by(|a, b| a.fingerprint.cmp(&b.fingerprint));
+    }
+    Ok(owners)
 }
 
 /// The protection of the leg to a target, by its word in configuration.
@@ -187,17 +238,30 @@ async fn load_resources(
     db: &mut SqliteConnection,
 ) -> Result<BTreeMap<String, Arc<Resource>>, StateError> {
     let mut accounts: HashMap<ResourceId, Vec<Account>> = HashMap::new();
-    let query = "select resource, name, password from accounts order by resource, place";
+    let query = "select resource, name, password, private_key, certificate from accounts \
+                 order by resource, place";
     for row in rows(db, query).await? {
-        let password: Option<&str> = column(&row, "password")?;
-        let password = password.map(|text| text.parse().map_err(|_| corrupt("secret", "…")));
-        let account = Account { name: column(&row, "name")?, password: password.transpose()? };
+        let secret = |name: &str| {
+            let text: Option<&str> = column(&row, name)?;
+            text.map(|text| text.parse().map_err(|_| corrupt("secret", "…"))).transpose()
+        };
+        let account = Account {
+            name: column(&row, "name")?,
+            password: secret("password")?,
+            key: secret("private_key")?,
+            certificate: column(&row, "certificate")?,
+        };
         accounts.entry(parsed(&row, "resource")?).or_default().push(account);
     }
     let mut labels: HashMap<ResourceId, Vec<(String, String)>> = HashMap::new();
     for row in rows(db, "select resource, name, value from labels order by resource, name").await? {
         let label = (column(&row, "name")?, column(&row, "value")?);
         labels.entry(parsed(&row, "resource")?).or_default().push(label);
+    }
+    let mut host_keys: HashMap<ResourceId, Vec<String>> = HashMap::new();
+    for row in rows(db, "select resource, host_key from host_keys order by resource, place").await?
+    {
+        host_keys.entry(parsed(&row, "resource")?).or_default().push(column(&row, "host_key")?);
     }
     let mut all = BTreeMap::new();
     let query = "select id, name, protocol, host, port, tls, ca_file, \"database\" as db, depth \
@@ -214,6 +278,7 @@ async fn load_resources(
             port: column(&row, "port")?,
             tls: tls_named(tls).ok_or_else(|| corrupt("tls", tls))?,
             ca_file: column(&row, "ca_file")?,
+            host_keys: host_keys.remove(&id).unwrap_or_default(),
             accounts: accounts.remove(&id).unwrap_or_default(),
             database: column(&row, "db")?,
             depth: depth_named(depth).ok_or_else(|| corrupt("depth", depth))?,

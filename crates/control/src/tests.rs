@@ -223,7 +223,7 @@ pub(crate) fn declaration(files: &[(&str, &str)]) -> Declaration {
         .iter()
         .map(|(name, text)| DeclaredFile { name: (*name).into(), text: (*text).into() })
         .collect();
-    Declaration::parse(&files, &["postgres"]).unwrap_or_else(|errors| panic!("{errors}"))
+    Declaration::parse(&files, &["postgres", "ssh"]).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
 /// Root on the gateway's own machine.

@@ -43,8 +43,10 @@ pub struct SessionLimits {
     pub idle_us_max: i64,
     /// Time in all, in microseconds.
     pub session_us_max: i64,
-    /// Bytes that its events take in the ledger.
+    /// Bytes that its events and its recording take; the session ends there.
     pub recorded_bytes_max: u64,
+    /// Bytes that its recording takes; beyond, input and output are hashed and counted only.
+    pub recording_bytes_max: u64,
 }
 
 impl Default for SessionLimits {
@@ -53,6 +55,7 @@ impl Default for SessionLimits {
             idle_us_max: 8 * 3_600_000_000,
             session_us_max: 24 * 3_600_000_000,
             recorded_bytes_max: 8 << 30,
+            recording_bytes_max: 1 << 30,
         }
     }
 }
@@ -66,6 +69,7 @@ impl SessionLimits {
             idle_us_max: obligations.idle_s_max.map_or(self.idle_us_max, us),
             session_us_max: obligations.session_s_max.map_or(self.session_us_max, us),
             recorded_bytes_max: obligations.recorded_bytes_max.unwrap_or(self.recorded_bytes_max),
+            recording_bytes_max: self.recording_bytes_max,
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use loggia_model::decision::{Decision, Effect};
-use loggia_model::id::EventId;
+use loggia_model::id::{EventId, SessionId};
 use loggia_model::port::{Appended, OnDisk};
 use loggia_model::resource::{Account, Resource};
 use loggia_model::{Actor, LeafHash};
@@ -93,11 +93,17 @@ impl Receipt {
 pub struct Dial {
     permit: Arc<Permit>,
     receipt: Receipt,
+    session: SessionId,
 }
 
 impl Dial {
-    pub(crate) fn new(permit: Arc<Permit>, receipt: Receipt) -> Self {
-        Self { permit, receipt }
+    pub(crate) fn new(permit: Arc<Permit>, receipt: Receipt, session: SessionId) -> Self {
+        Self { permit, receipt, session }
+    }
+
+    /// For which session.
+    pub fn session(&self) -> SessionId {
+        self.session
     }
 
     /// Who may reach what, with which account.
@@ -127,16 +133,19 @@ pub enum FrameClass {
 
 /// A frame on its way to the target.
 pub trait WireFrame {
+    /// What goes to the target: bytes where the target is a stream of them, a message where a
+    /// library of the protocol writes it.
+    type Wire;
     /// Its class.
     fn class(&self) -> FrameClass;
-    /// The bytes as they go to the target.
-    fn into_bytes(self) -> Bytes;
+    /// As it goes to the target.
+    fn into_wire(self) -> Self::Wire;
 }
 
-/// Frames whose record is safe, with their bytes. The only thing a [`crate::TargetWriter`] takes.
+/// Frames whose record is safe. The only thing a [`crate::TargetWriter`] takes.
 #[derive(Debug)]
-pub struct Recorded {
-    pub(crate) frames: Vec<Bytes>,
+pub struct Recorded<W = Bytes> {
+    pub(crate) frames: Vec<W>,
 }
 
 impl Recorded {

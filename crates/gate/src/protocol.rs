@@ -7,7 +7,6 @@ use crate::watch::Watch;
 use async_trait::async_trait;
 use loggia_model::resource::Address;
 use loggia_model::{Credential, PublicError, Source, Value};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 /// What a client wants, as far as its protocol says so before anything is decided.
@@ -23,6 +22,8 @@ pub struct Opening {
     pub application: Option<String>,
     /// Start-up parameters as sent: pairs of name and value.
     pub options: Option<Value>,
+    /// Where the client really is, where it came through another session of this gateway.
+    pub source: Option<Source>,
 }
 
 /// What came of reading the opening.
@@ -105,9 +106,9 @@ pub trait Protocol: Send + Sync + 'static {
     /// The client's leg once the opening is read.
     type Client: Send;
     /// The reading half of the target's leg.
-    type Reader: AsyncRead + Send + Unpin;
-    /// The writing half of the target's leg.
-    type Writer: AsyncWrite + Send + Unpin;
+    type Reader: Send;
+    /// The writing half of the target's leg: bytes, or a [`crate::MessageSink`].
+    type Writer: Send;
     /// What is kept of the target's greeting.
     type Greeting: Send;
 

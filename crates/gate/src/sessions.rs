@@ -124,6 +124,11 @@ impl Sessions {
         self.len() == 0
     }
 
+    /// Whether this session is open.
+    pub fn is_open(&self, id: SessionId) -> bool {
+        self.open.lock().contains_key(&id)
+    }
+
     /// The open sessions, oldest first.
     pub fn list(&self) -> Vec<SessionView> {
         let mut views: Vec<SessionView> = self

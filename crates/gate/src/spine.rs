@@ -18,7 +18,7 @@ use loggia_model::catalogue::Kind;
 use loggia_model::decision::{Action, Ask, Decision};
 use loggia_model::event::{Role, SessionSlot};
 use loggia_model::id::{EventId, SessionId};
-use loggia_model::port::{Append, AppendError, Decide, Identify, Resolve};
+use loggia_model::port::{Append, AppendError, Decide, Identify, Recordings, Resolve};
 use loggia_model::resource::Depth;
 use loggia_model::{Actor, Fault, Mint, PublicError, Source};
 use parking_lot::Mutex;
@@ -44,6 +44,8 @@ pub struct SpineParts {
     pub resolve: Arc<dyn Resolve>,
     /// The ledger.
     pub append: Arc<dyn Append>,
+    /// Recordings.
+    pub recordings: Arc<dyn Recordings>,
     /// Time, randomness, ids.
     pub mint: Mint,
     /// The open sessions.
@@ -100,6 +102,9 @@ impl Spine {
             Ok(Opened::Done) => return,
             Err(failure) => return self.stranger(protocol.name(), peer, &failure),
         };
+
+        let source = opening.source.unwrap_or(source);
+        let peer = source.peer;
 
         // identify: the credential becomes exactly one actor.
         let identified = self.identify(&opening, source).await;
@@ -208,8 +213,9 @@ impl Spine {
             metrics: self.parts.metrics.clone(),
             limits: self.parts.limits,
             depth: allowed.depth,
-            dial: Dial::new(Arc::clone(&allowed.permit), receipt),
+            dial: Dial::new(Arc::clone(&allowed.permit), receipt, session),
             live,
+            recordings: Arc::clone(&self.parts.recordings),
         });
         Ok((allowed, start, watch))
     }
@@ -318,6 +324,7 @@ impl Spine {
         let dial = watch.dial().clone();
         let session = watch.session();
         let actions = watch.actions();
+        let recording = watch.end_recording().await;
         let results_unrecorded = watch.close();
         self.parts.sessions.remove(session);
         self.parts.metrics.sessions_open.dec();
@@ -336,6 +343,17 @@ impl Spine {
             .set("/detail/actions", actions)
             .set("/detail/bytes_in", ended.bytes_in)
             .set("/detail/bytes_out", ended.bytes_out);
+        if let Some(recording) = recording {
+            draft = draft
+                .set("/detail/recording_frames", recording.state.frames)
+                .set("/detail/recording_bytes", recording.state.bytes)
+                .set("/detail/recording_root", hex::encode(recording.state.root));
+            if let Some((bytes, hash)) = recording.beyond {
+                draft = draft
+                    .set("/detail/recording_beyond_bytes", bytes)
+                    .set("/detail/recording_beyond_sha256", hex::encode(hash));
+            }
+        }
         if results_unrecorded > 0 {
             draft = draft.set("/detail/results_unrecorded", results_unrecorded);
         }

@@ -1,11 +1,13 @@
 //! The way to the target.
 
 use crate::proof::{Dial, Recorded};
+use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
 use std::io;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-/// Writes to a target. Takes [`Recorded`] frames and nothing else.
+/// Writes to a target. Takes [`Recorded`] frames and nothing else: bytes where the target is a
+/// stream of them, messages where it is a [`MessageSink`].
 #[derive(Debug)]
 pub struct TargetWriter<W> {
     inner: W,
@@ -13,12 +15,33 @@ pub struct TargetWriter<W> {
     bytes_written: u64,
 }
 
-impl<W: AsyncWrite + Unpin> TargetWriter<W> {
+/// A way to a target that takes whole messages, because a library of the protocol writes them.
+#[async_trait]
+pub trait MessageSink: Send {
+    /// A message.
+    type Message: Send;
+    /// Sends one; waits while the target takes no more.
+    async fn send(&mut self, message: Self::Message) -> io::Result<()>;
+}
+
+impl<W> TargetWriter<W> {
     /// Takes the writing half of a connection that was dialled with `_dial`.
     pub fn new(inner: W, _dial: &Dial) -> Self {
         Self { inner, waiting: BytesMut::new(), bytes_written: 0 }
     }
+}
 
+impl<W: MessageSink> TargetWriter<W> {
+    /// Sends recorded messages, in order.
+    pub async fn send(&mut self, recorded: Recorded<W::Message>) -> io::Result<()> {
+        for message in recorded.frames {
+            self.inner.send(message).await?;
+        }
+        Ok(())
+    }
+}
+
+impl<W: AsyncWrite + Unpin> TargetWriter<W> {
     /// Puts recorded frames behind what waits already. Does not write yet.
     pub fn queue(&mut self, recorded: Recorded) {
         for frame in recorded.frames {

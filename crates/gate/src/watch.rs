@@ -7,7 +7,8 @@
 
 use crate::limits::Limits;
 use crate::metrics::GateMetrics;
-use crate::proof::{ActionRef, Dial, FrameClass, Recorded, WireFrame};
+use crate::proof::{ActionRef, Dial, FrameClass, Permit, Recorded, WireFrame};
+use crate::recording::Recording;
 use crate::sessions::{EndNotice, Live};
 use bytes::Bytes;
 use loggia_model::catalogue::Kind;
@@ -15,9 +16,10 @@ use loggia_model::circumstances::policy_error;
 use loggia_model::decision::{Action, Ask, Decision, Effect};
 use loggia_model::event::{Role, SessionSlot};
 use loggia_model::id::{EventId, SessionId};
-use loggia_model::port::{Append, AppendError, Decide};
+use loggia_model::port::{Append, AppendError, Appended, Decide, Recordings, TapeError};
 use loggia_model::resource::Depth;
-use loggia_model::{Draft, EventDraft, Mint};
+use loggia_model::{Draft, EventDraft, Mint, Source};
+use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -40,6 +42,9 @@ pub enum Unrecorded {
     /// The report cannot be written; the action must not happen, and the session goes on.
     #[error("the action is too large to be recorded: {0}")]
     TooLarge(loggia_model::event::DraftError),
+    /// The recording takes no more; the session must end.
+    #[error("what the session does cannot be recorded: {0}")]
+    Recording(TapeError),
     /// The ledger takes no more events; the session must end.
     #[error("what the session does cannot be recorded: {0}")]
     Ledger(AppendError),
@@ -55,15 +60,43 @@ pub(crate) struct WatchParts {
     pub(crate) depth: Depth,
     pub(crate) dial: Dial,
     pub(crate) live: Arc<Live>,
+    pub(crate) recordings: Arc<dyn Recordings>,
 }
 
-/// The watch over one session.
+/// The watch over one session. What a session does at the same time, in several channels, is
+/// reported through one watch; the locks inside are held for moments only.
 pub struct Watch {
-    parts: WatchParts,
-    end: tokio::sync::watch::Receiver<Option<EndNotice>>,
-    remembered: Vec<Remembered>,
-    results: VecDeque<Draft>,
-    results_lost: u64,
+    pub(crate) parts: WatchParts,
+    end: EndSignal,
+    remembered: Mutex<Vec<Remembered>>,
+    results: Mutex<Results>,
+    pub(crate) recording: Recording,
+}
+
+/// Results that are not written yet.
+#[derive(Default)]
+struct Results {
+    waiting: VecDeque<Draft>,
+    lost: u64,
+}
+
+/// Tells when the session is ordered to end.
+#[derive(Clone)]
+pub struct EndSignal(tokio::sync::watch::Receiver<Option<EndNotice>>);
+
+impl EndSignal {
+    /// Waits until the session is ordered to end.
+    pub async fn ended(&mut self) -> EndNotice {
+        loop {
+            if let Some(notice) = self.0.borrow_and_update().clone() {
+                return notice;
+            }
+            if self.0.changed().await.is_err() {
+                // The registry holds the sender for as long as the session is open.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
 }
 
 /// A decision that may be used again.
@@ -76,8 +109,29 @@ struct Remembered {
 
 impl Watch {
     pub(crate) fn new(parts: WatchParts) -> Self {
-        let end = parts.live.end.subscribe();
-        Self { parts, end, remembered: Vec::new(), results: VecDeque::new(), results_lost: 0 }
+        let end = EndSignal(parts.live.end.subscribe());
+        Self {
+            parts,
+            end,
+            remembered: Mutex::default(),
+            results: Mutex::default(),
+            recording: Recording::default(),
+        }
+    }
+
+    /// Who acts, to what: what it took to get here.
+    pub fn permit(&self) -> &Permit {
+        self.parts.dial.permit()
+    }
+
+    /// Where the client is.
+    pub fn source(&self) -> Source {
+        Source { peer: self.parts.live.peer }
+    }
+
+    /// A signal of its own, for a part of the session that waits elsewhere.
+    pub fn end_signal(&self) -> EndSignal {
+        self.end.clone()
     }
 
     /// The session.
@@ -117,32 +171,27 @@ impl Watch {
 
     /// Waits until the session is ordered to end.
     pub async fn ended(&mut self) -> EndNotice {
-        loop {
-            if let Some(notice) = self.end.borrow_and_update().clone() {
-                return notice;
-            }
-            if self.end.changed().await.is_err() {
-                // The registry holds the sender for as long as the session is open.
-                std::future::pending::<()>().await;
-            }
-        }
+        self.end.ended().await
     }
 
     /// The order to end, where it was given.
     pub fn end_ordered(&self) -> Option<EndNotice> {
-        self.end.borrow().clone()
+        self.end.0.borrow().clone()
     }
 
     /// Asks the policies about an action of this session.
-    pub fn permits(&mut self, action: Action) -> Result<(), Unrecorded> {
+    pub fn permits(&self, action: Action) -> Result<(), Unrecorded> {
         let now_us = self.parts.mint.now_us();
         let generation = self.parts.decide.generation();
-        let known = self.remembered.iter().find(|known| known.action == action);
-        if let Some(known) = known
-            && known.generation == generation
-            && now_us < known.until_us
         {
-            return verdict(action, &known.decision);
+            let remembered = self.remembered.lock();
+            let known = remembered.iter().find(|known| known.action == action);
+            if let Some(known) = known
+                && known.generation == generation
+                && now_us < known.until_us
+            {
+                return verdict(action, &known.decision);
+            }
         }
         let live = &self.parts.live;
         let decision = self.parts.decide.decide(&Ask {
@@ -162,19 +211,20 @@ impl Watch {
             }
         }
         let answer = verdict(action, &decision);
-        self.remembered.retain(|known| known.action != action);
         let until_us = now_us.saturating_add(decision.reuse_us_max);
-        self.remembered.push(Remembered { action, decision, generation, until_us });
+        let mut remembered = self.remembered.lock();
+        remembered.retain(|known| known.action != action);
+        remembered.push(Remembered { action, decision, generation, until_us });
         answer
     }
 
     /// Begins a batch of frames.
-    pub fn batch(&mut self) -> Batch<'_> {
+    pub fn batch<W>(&self) -> Batch<'_, W> {
         Batch { watch: self, drafts: Vec::new(), frames: Vec::new(), actions: 0 }
     }
 
     /// Reports something that was refused, at the depth of the session. Nothing is forwarded.
-    pub async fn refused(&mut self, draft: EventDraft) -> Result<(), Unrecorded> {
+    pub async fn refused(&self, draft: EventDraft) -> Result<(), Unrecorded> {
         let draft =
             draft.set("/outcome/status", "denied").encode().map_err(Unrecorded::TooLarge)?;
         self.append(&[draft]).await
@@ -182,17 +232,17 @@ impl Watch {
 
     /// Reports what an action gave. The client is not held for it, unless the ledger is paused
     /// and 256 results of this session wait already.
-    pub async fn result(&mut self, draft: EventDraft) -> Result<(), Unrecorded> {
+    pub async fn result(&self, draft: EventDraft) -> Result<(), Unrecorded> {
         match draft.encode() {
-            Ok(draft) => self.results.push_back(draft),
+            Ok(draft) => self.results.lock().waiting.push_back(draft),
             Err(error) => {
                 // An error message larger than a leaf: the outcome is then counted, not told.
                 tracing::warn!(%error, "a result could not be written");
-                self.results_lost += 1;
+                self.results.lock().lost += 1;
             }
         }
         self.send_results()?;
-        if self.results.len() < RESULTS_UNRECORDED_MAX {
+        if self.results.lock().waiting.len() < RESULTS_UNRECORDED_MAX {
             return Ok(());
         }
         let pause_max = self.parts.limits.pause_max;
@@ -200,16 +250,17 @@ impl Watch {
         self.send_results()
     }
 
-    fn send_results(&mut self) -> Result<(), Unrecorded> {
-        while let Some(draft) = self.results.pop_front() {
+    fn send_results(&self) -> Result<(), Unrecorded> {
+        let mut results = self.results.lock();
+        while let Some(draft) = results.waiting.pop_front() {
             match self.parts.append.append_soon(draft.clone()) {
                 Ok(()) => self.count_recorded(&draft),
                 Err(AppendError::Paused(_)) => {
-                    self.results.push_front(draft);
+                    results.waiting.push_front(draft);
                     return Ok(());
                 }
                 Err(error) => {
-                    self.results.push_front(draft);
+                    results.waiting.push_front(draft);
                     return Err(Unrecorded::Ledger(error));
                 }
             }
@@ -225,14 +276,22 @@ impl Watch {
 
     /// Appends and, at `disk` depth, waits for the disk. While the ledger is paused the session is
     /// too, for a bounded time.
-    async fn append(&mut self, drafts: &[Draft]) -> Result<(), Unrecorded> {
-        // Results that waited go first, so that the order of the session holds.
-        if !self.results.is_empty() {
-            self.send_results()?;
+    pub(crate) async fn append(&self, drafts: &[Draft]) -> Result<(), Unrecorded> {
+        let appended = self.append_ahead(drafts).await?;
+        if self.parts.depth == Depth::Disk {
+            self.parts.append.on_disk(&appended).await.map_err(Unrecorded::Ledger)?;
         }
+        Ok(())
+    }
+
+    /// Appends what another append of this session will follow before anything is forwarded: the
+    /// log is flushed in order, so the disk is waited for once.
+    pub(crate) async fn append_ahead(&self, drafts: &[Draft]) -> Result<Appended, Unrecorded> {
+        // Results that waited go first, so that the order of the session holds.
+        self.send_results()?;
         let mut paused_since = None;
         let appended = loop {
-            match self.parts.append.append(drafts) {
+            match self.append_once(drafts).await {
                 Ok(appended) => break appended,
                 Err(paused @ AppendError::Paused(_)) => {
                     let since = *paused_since.get_or_insert_with(Instant::now);
@@ -247,35 +306,44 @@ impl Watch {
         for draft in drafts {
             self.count_recorded(draft);
         }
-        if self.parts.depth == Depth::Disk {
-            self.parts.append.on_disk(&appended).await.map_err(Unrecorded::Ledger)?;
+        Ok(appended)
+    }
+
+    /// One try. Large values are made durable before their report is written, which takes a few
+    /// fsyncs: not on a thread on which other sessions wait for their turn.
+    async fn append_once(&self, drafts: &[Draft]) -> Result<Appended, AppendError> {
+        if drafts.iter().all(|draft| draft.blobs.is_empty()) {
+            return self.parts.append.append(drafts);
         }
-        Ok(())
+        let (append, drafts) = (Arc::clone(&self.parts.append), drafts.to_vec());
+        let appending = tokio::task::spawn_blocking(move || append.append(&drafts));
+        appending.await.unwrap_or_else(|error| Err(AppendError::Closed(error.to_string())))
     }
 
     async fn wait_for_ledger(
-        &mut self,
+        &self,
         paused: AppendError,
         wait_max: Duration,
     ) -> Result<(), Unrecorded> {
         self.parts.metrics.pauses.inc();
-        let append = Arc::clone(&self.parts.append);
+        let mut end = self.end.clone();
         tokio::select! {
-            resumed = append.resumed(wait_max) => {
+            resumed = self.parts.append.resumed(wait_max) => {
                 if resumed { Ok(()) } else { Err(Unrecorded::Ledger(paused)) }
             }
             // An order to end must not wait for a full disk.
-            _ = self.ended() => Err(Unrecorded::Ledger(paused)),
+            _ = end.ended() => Err(Unrecorded::Ledger(paused)),
         }
     }
 
     /// Hands over what the end of the session still has to say: the number of results that were
     /// not written one by one.
-    pub(crate) fn close(mut self) -> u64 {
+    pub(crate) fn close(self) -> u64 {
         if self.send_results().is_err() {
             tracing::warn!("the ledger closed before the session's results were written");
         }
-        self.results_lost + self.results.len() as u64
+        let results = self.results.into_inner();
+        results.lost + results.waiting.len() as u64
     }
 }
 
@@ -287,14 +355,14 @@ fn verdict(action: Action, decision: &Decision) -> Result<(), Unrecorded> {
 }
 
 /// Frames on their way, with the reports of those that are actions.
-pub struct Batch<'a> {
-    watch: &'a mut Watch,
+pub struct Batch<'a, W = Bytes> {
+    watch: &'a Watch,
     drafts: Vec<Draft>,
-    frames: Vec<Bytes>,
+    frames: Vec<W>,
     actions: u64,
 }
 
-impl Batch<'_> {
+impl<W> Batch<'_, W> {
     /// An event of the session, to be filled and given to [`Self::record`].
     pub fn draft(&self, kind: Kind) -> EventDraft {
         self.watch.draft(kind)
@@ -305,7 +373,7 @@ impl Batch<'_> {
         &mut self,
         action: Action,
         draft: EventDraft,
-        frame: impl WireFrame,
+        frame: impl WireFrame<Wire = W>,
     ) -> Result<ActionRef, Unrecorded> {
         let class = frame.class();
         let fits = match class {
@@ -319,7 +387,7 @@ impl Batch<'_> {
         self.watch.permits(action)?;
         let event: EventId = draft.id();
         self.drafts.push(draft.encode().map_err(Unrecorded::TooLarge)?);
-        self.frames.push(frame.into_bytes());
+        self.frames.push(frame.into_wire());
         self.actions += 1;
         Ok(ActionRef(event))
     }
@@ -329,7 +397,7 @@ impl Batch<'_> {
     pub fn cancel(
         &mut self,
         draft: EventDraft,
-        frame: impl WireFrame,
+        frame: impl WireFrame<Wire = W>,
     ) -> Result<ActionRef, Unrecorded> {
         let class = frame.class();
         if class != FrameClass::Action || !draft.kind().only_stops() {
@@ -337,7 +405,7 @@ impl Batch<'_> {
         }
         let event: EventId = draft.id();
         self.drafts.push(draft.encode().map_err(Unrecorded::TooLarge)?);
-        self.frames.push(frame.into_bytes());
+        self.frames.push(frame.into_wire());
         Ok(ActionRef(event))
     }
 
@@ -346,22 +414,26 @@ impl Batch<'_> {
     pub fn part_of(
         &mut self,
         _action: &ActionRef,
-        frame: impl WireFrame,
+        frame: impl WireFrame<Wire = W>,
     ) -> Result<(), Unrecorded> {
         self.add(FrameClass::Part, frame)
     }
 
     /// Adds a frame without an effect of its own.
-    pub fn neutral(&mut self, frame: impl WireFrame) -> Result<(), Unrecorded> {
+    pub fn neutral(&mut self, frame: impl WireFrame<Wire = W>) -> Result<(), Unrecorded> {
         self.add(FrameClass::Neutral, frame)
     }
 
-    fn add(&mut self, wanted: FrameClass, frame: impl WireFrame) -> Result<(), Unrecorded> {
+    fn add(
+        &mut self,
+        wanted: FrameClass,
+        frame: impl WireFrame<Wire = W>,
+    ) -> Result<(), Unrecorded> {
         let class = frame.class();
         if class != wanted {
             return Err(Unrecorded::WrongClass(class));
         }
-        self.frames.push(frame.into_bytes());
+        self.frames.push(frame.into_wire());
         Ok(())
     }
 
@@ -372,7 +444,7 @@ impl Batch<'_> {
 
     /// Makes the reports safe and gives the frames back, in order. On an error nothing of the
     /// batch may be forwarded, and nothing can be: the frames are gone.
-    pub async fn commit(self) -> Result<Recorded, Unrecorded> {
+    pub async fn commit(self) -> Result<Recorded<W>, Unrecorded> {
         if !self.drafts.is_empty() {
             self.watch.append(&self.drafts).await?;
             let live = &self.watch.parts.live;

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use loggia_gate::*;
 use loggia_model::catalogue::Kind;
 use loggia_model::decision::{Action, Ask, Decision, Effect, Obligations};
-use loggia_model::id::{ActorId, PersonId, ResourceId};
+use loggia_model::id::{ActorId, PersonId, ResourceId, SessionId};
 use loggia_model::port::*;
 use loggia_model::resource::{Account, Depth, Resource, UpstreamTls};
 use loggia_model::*;
@@ -42,6 +42,7 @@ struct World {
     now_us: AtomicI64,
     target: std::net::SocketAddr,
     dialled: AtomicU64,
+    tape: Arc<TapeInMemory>,
 }
 
 impl Clock for World {
@@ -121,6 +122,53 @@ impl Identify for World {
     }
 }
 
+impl Recordings for World {
+    fn begin(&self, _: SessionId, _: &[u8; 32], _: i64) -> Result<Box<dyn Tape>, TapeError> {
+        Ok(Box::new(Reel(Arc::clone(&self.tape))))
+    }
+}
+
+/// A recording in memory, and how its disk is.
+#[derive(Default)]
+struct TapeInMemory {
+    frames: Mutex<Vec<(u8, Vec<u8>)>>,
+    full: AtomicBool,
+    broken: AtomicBool,
+}
+
+struct Reel(Arc<TapeInMemory>);
+
+impl Tape for Reel {
+    fn write(&mut self, _: u64, direction: u8, bytes: &[u8]) -> Result<(), TapeError> {
+        if self.0.broken.load(Ordering::SeqCst) {
+            return Err(TapeError::Broken("scratched".into()));
+        }
+        if self.0.full.load(Ordering::SeqCst) {
+            return Err(TapeError::Full("no room".into()));
+        }
+        self.0.frames.lock().unwrap().push((direction, bytes.to_vec()));
+        Ok(())
+    }
+
+    fn write_sealed(&mut self, at_us: u64, _: u64, bytes: &[u8]) -> Result<(), TapeError> {
+        self.write(at_us, b's', bytes)
+    }
+
+    fn disclose(&mut self, at_us: u64, line: u64) -> Result<(), TapeError> {
+        self.write(at_us, b'k', &line.to_be_bytes())
+    }
+
+    fn state(&self) -> TapeState {
+        let frames = self.0.frames.lock().unwrap();
+        let bytes = frames.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+        TapeState { frames: frames.len() as u64, bytes, root: [frames.len() as u8; 32] }
+    }
+
+    fn syncer(&self) -> Box<dyn FnOnce() -> Result<(), TapeError> + Send> {
+        Box::new(|| Ok(()))
+    }
+}
+
 impl Decide for World {
     fn decide(&self, ask: &Ask<'_>) -> Decision {
         let deny = match ask.action {
@@ -157,7 +205,8 @@ impl Resolve for World {
                 port: self.target.port(),
                 tls: UpstreamTls::Off,
                 ca_file: None,
-                accounts: vec![Account { name: "app".into(), password: None }],
+                host_keys: Vec::new(),
+                accounts: vec![Account::named("app")],
                 database: None,
                 depth: Depth::Kernel,
                 labels: Vec::new(),
@@ -174,17 +223,18 @@ impl Resolve for World {
 struct Line(Bytes, FrameClass);
 
 impl WireFrame for Line {
+    type Wire = Bytes;
     fn class(&self) -> FrameClass {
         self.1
     }
 
-    fn into_bytes(self) -> Bytes {
+    fn into_wire(self) -> Bytes {
         self.0
     }
 }
 
 /// The first line is `TOKEN RESOURCE`; each further line is an action. `boom` panics, `ping` is
-/// neutral.
+/// neutral. After an action that begins with `tape`, `<TEXT` is its input and `>TEXT` its output, both on tape.
 struct Lines(Arc<World>);
 
 type Client = BufReader<TcpStream>;
@@ -216,6 +266,7 @@ impl Protocol for Lines {
             database: None,
             application: None,
             options: None,
+            source: None,
         };
         Ok(Opened::Session { opening: Box::new(opening), client })
     }
@@ -245,6 +296,10 @@ impl Protocol for Lines {
         watch: &mut Watch,
     ) -> Ended {
         let mut line = String::new();
+        let mut last = None;
+        let watch = &*watch;
+        let mut end = watch.end_signal();
+        let mut keeping = std::pin::pin!(watch.keep_recording());
         let reason = loop {
             line.clear();
             tokio::select! {
@@ -252,13 +307,34 @@ impl Protocol for Lines {
                     Ok(0) | Err(_) => break EndReason::ClientClosed,
                     Ok(_) => {}
                 },
-                notice = watch.ended() => {
+                _ = &mut keeping => break EndReason::Unrecordable,
+                notice = end.ended() => {
                     let _ = client.write_all(format!("ended {}\n", notice.reason).as_bytes()).await;
                     break EndReason::Ordered(notice);
                 }
             }
             assert_ne!(line.trim(), "boom", "asked for");
             let bytes = Bytes::from(line.clone());
+            if let (Some(action), Some(text)) = (&last, line.strip_prefix('>')) {
+                match watch.heard(action, Direction::Output, text.as_bytes()).await {
+                    Ok(()) => client.write_all(b"heard\n").await.unwrap(),
+                    Err(_) => break EndReason::Unrecordable,
+                }
+                continue;
+            }
+            if let (Some(action), Some(text)) = (&last, line.strip_prefix('<')) {
+                let frame = Line(bytes.clone(), FrameClass::Part);
+                let Ok(recorded) = watch.input(action, text.as_bytes(), frame).await else {
+                    break EndReason::Unrecordable;
+                };
+                target.writer.queue(recorded);
+                target.writer.write_all().await.unwrap();
+                client.write_all(b"sent\n").await.unwrap();
+                continue;
+            }
+            if line.starts_with("tape") {
+                watch.begin_recording().await.unwrap();
+            }
             let mut batch = watch.batch();
             let added = if line.trim() == "ping" {
                 batch.neutral(Line(bytes, FrameClass::Neutral))
@@ -266,7 +342,8 @@ impl Protocol for Lines {
                 batch.neutral(Line(bytes, FrameClass::Action))
             } else {
                 let draft = batch.draft(Kind::SqlStatement).set("/detail/text", line.as_str());
-                batch.record(Action::SqlExecute, draft, Line(bytes, FrameClass::Action)).map(|_| ())
+                let frame = Line(bytes, FrameClass::Action);
+                batch.record(Action::SqlExecute, draft, frame).map(|action| last = Some(action))
             };
             let committed = match added {
                 Ok(()) => batch.commit().await,
@@ -316,6 +393,7 @@ async fn run() -> Running {
         now_us: AtomicI64::new(1_790_000_000_000_000),
         target: target.local_addr().unwrap(),
         dialled: AtomicU64::new(0),
+        tape: Arc::default(),
     });
     let sink = Arc::clone(&received);
     tokio::spawn(async move {
@@ -329,13 +407,15 @@ async fn run() -> Running {
             });
         }
     });
-    let limits = Limits { pause_max: Duration::from_millis(100), ..Limits::default() };
+    let session = SessionLimits { recording_bytes_max: 64, ..SessionLimits::default() };
+    let limits = Limits { pause_max: Duration::from_millis(100), session, ..Limits::default() };
     let mint = Mint::new(Arc::clone(&world) as _, Arc::clone(&world) as _);
     let spine = Arc::new(Spine::new(SpineParts {
         identify: Arc::clone(&world) as _,
         decide: Arc::clone(&world) as _,
         resolve: Arc::clone(&world) as _,
         append: Arc::clone(&world) as _,
+        recordings: Arc::clone(&world) as _,
         mint,
         sessions: Arc::default(),
         metrics: GateMetrics::default(),
@@ -495,4 +575,66 @@ async fn orders_limits_and_locks_end_a_running_session_with_the_reason_shown() {
         assert_eq!(answer(&mut client).await, shown);
         assert_eq!(running.until(Kind::SessionEnd).await.as_deref(), Some(code));
     }
+}
+
+#[tokio::test]
+async fn input_and_output_are_on_tape_before_they_pass_and_the_tapes_root_is_in_the_ledger() {
+    let running = run().await;
+    let mut client = running.connect("alice toy").await;
+    assert_eq!(say(&mut client, "tape").await, "sent");
+    assert_eq!(say(&mut client, "<in").await, "sent");
+    assert_eq!(say(&mut client, ">out").await, "heard");
+    running.until(Kind::RecordingGrown).await;
+    drop(client);
+    running.until(Kind::SessionEnd).await;
+    let frames = running.world.tape.frames.lock().unwrap().clone();
+    assert_eq!(frames[0].0, b'c', "frames name their action");
+    assert_eq!(frames[1..], [(b'i', b"in\n".to_vec()), (b'o', b"out\n".to_vec())]);
+    let kinds: Vec<Kind> = running.kinds().iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(kinds[..2], [Kind::SessionStart, Kind::RecordingBegun], "before the action");
+    assert_eq!(running.received(), "tape\n<in\n");
+}
+
+#[tokio::test]
+async fn what_the_tape_does_not_take_is_not_forwarded() {
+    let running = run().await;
+    let mut client = running.connect("alice toy").await;
+    assert_eq!(say(&mut client, "tape").await, "sent");
+    running.world.tape.broken.store(true, Ordering::SeqCst);
+    client.write_all(b"<lost\n").await.unwrap();
+    assert_eq!(running.until(Kind::SessionEnd).await.as_deref(), Some("unrecordable"));
+    assert_eq!(running.received(), "tape\n");
+}
+
+#[tokio::test]
+async fn a_full_disk_pauses_a_tape_and_then_ends_its_session() {
+    let running = run().await;
+    let mut client = running.connect("alice toy").await;
+    assert_eq!(say(&mut client, "tape").await, "sent");
+    running.world.tape.full.store(true, Ordering::SeqCst);
+    let tape = Arc::clone(&running.world.tape);
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        tape.full.store(false, Ordering::SeqCst);
+    });
+    assert_eq!(say(&mut client, "<waits").await, "sent");
+    running.world.tape.full.store(true, Ordering::SeqCst);
+    client.write_all(b"<lost\n").await.unwrap();
+    assert_eq!(running.until(Kind::SessionEnd).await.as_deref(), Some("unrecordable"));
+    assert_eq!(running.received(), "tape\n<waits\n");
+}
+
+#[tokio::test]
+async fn beyond_its_limit_a_tape_keeps_nothing_and_the_end_says_how_much_that_was() {
+    let running = run().await;
+    let mut client = running.connect("alice toy").await;
+    assert_eq!(say(&mut client, "tape").await, "sent");
+    let long = "x".repeat(100);
+    assert_eq!(say(&mut client, &format!("<{long}")).await, "sent");
+    assert_eq!(say(&mut client, "<beyond").await, "sent");
+    running.until(Kind::RecordingLimited).await;
+    drop(client);
+    running.until(Kind::SessionEnd).await;
+    assert_eq!(running.world.tape.frames.lock().unwrap().len(), 2);
+    assert!(running.received().ends_with("<beyond\n"), "it passes all the same");
 }

@@ -40,6 +40,7 @@ pub fn public_routes(sign_in: Arc<SignIn>) -> Router {
 pub fn routes(sign_in: Arc<SignIn>) -> Router {
     Router::new()
         .route(contract::WHOAMI, get(whoami))
+        .route(contract::SSH_TRUST, get(ssh_trust))
         .route(contract::LOGOUT, post(logout))
         .with_state(sign_in)
 }
@@ -85,6 +86,13 @@ async fn service_certify(
 
 async fn whoami(Extension(caller): Extension<Caller>) -> Fresh<contract::WhoAmI> {
     Fresh(who_am_i(&caller))
+}
+
+async fn ssh_trust(
+    State(sign_in): State<Arc<SignIn>>,
+    Extension(_): Extension<Caller>,
+) -> Fresh<contract::SshTrust> {
+    Fresh(sign_in.ssh_trust())
 }
 
 async fn logout(

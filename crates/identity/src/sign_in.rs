@@ -1,5 +1,5 @@
 //! Signing in and out, independent of HTTP: people by password and one-time code
-//! ([`SignIn::login`]), new people by an enrolment code ([`SignIn::enrol_finish`]), services by a
+//! ([`SignIn::login`], or [`SignIn::prove`] where nothing is issued), new people by an enrolment code ([`SignIn::enrol_finish`]), services by a
 //! signed challenge ([`SignIn::service_certify`]).
 //!
 //! Every way is the same walk: may they try, have they proved who they are, record, issue.
@@ -15,8 +15,9 @@ use crate::ca::Ca;
 use crate::credential::{Issued, LIFE_S_DEFAULT, Minter};
 use crate::events::{self, Reason};
 use crate::password::Passwords;
+use crate::ssh::SshAuthorities;
 use crate::throttle::{Attempt, FailureEvents, Throttle};
-use loggia_api::identity::SignedIn;
+use loggia_api::identity::{SignedIn, SshTrust};
 use loggia_model::port::{Append, Directory, IdentityRecord};
 use loggia_model::{Authn, Fault, Kind, Mint, PublicError, Source};
 use parking_lot::Mutex;
@@ -75,6 +76,7 @@ pub struct SignIn {
     log: Arc<dyn Append>,
     directory: Arc<dyn Directory>,
     ca: Arc<Ca>,
+    ssh: Arc<SshAuthorities>,
     mint: Mint,
     minter: Minter,
     passwords: Passwords,
@@ -90,6 +92,7 @@ impl SignIn {
         log: Arc<dyn Append>,
         directory: Arc<dyn Directory>,
         ca: Arc<Ca>,
+        ssh: Arc<SshAuthorities>,
         mint: Mint,
         settings: Settings,
     ) -> Self {
@@ -97,6 +100,7 @@ impl SignIn {
             Arc::clone(&log),
             Arc::clone(&directory),
             Arc::clone(&ca),
+            Arc::clone(&ssh),
             mint.clone(),
             settings.credential_life_s,
         );
@@ -105,6 +109,7 @@ impl SignIn {
             log,
             directory,
             ca,
+            ssh,
             mint,
             minter,
             passwords: Passwords::default(),
@@ -118,6 +123,15 @@ impl SignIn {
     /// their own machine.
     pub fn minter(&self) -> &Minter {
         &self.minter
+    }
+
+    /// The public keys of the SSH authorities.
+    pub fn ssh_trust(&self) -> SshTrust {
+        SshTrust {
+            host_authority: self.ssh.host_authority().to_owned(),
+            target_authority: self.ssh.target_authority().to_owned(),
+            host_key: self.ssh.host_public_key().to_owned(),
+        }
     }
 
     /// Writes the failures that were counted and not written one by one. To be called once a
@@ -210,6 +224,8 @@ impl SignIn {
             actor: identity.id.to_string(),
             name: identity.name,
             certificate_pem: issued.certificate_pem.unwrap_or_default(),
+            ssh_certificate: issued.ssh_certificate,
+            ssh_host_authority: self.ssh.host_authority().to_owned(),
             token: issued.token,
             expires_us: issued.expires_us,
             ca_pem: self.ca.ca_pem().to_owned(),

@@ -4,6 +4,7 @@ use crate::ca::{Ca, DEFAULT_NAMES};
 use crate::identify::Identifier;
 use crate::password::Passwords;
 use crate::sign_in::{Settings, SignIn};
+use crate::ssh::SshAuthorities;
 use crate::totp::Authenticator;
 use async_trait::async_trait;
 use base64::Engine;
@@ -92,7 +93,7 @@ impl FakeLog {
 
     /// What stands in the disclosure of the event at this place.
     pub(crate) fn disclosure(&self, place: usize) -> String {
-        String::from_utf8(self.leaves.lock()[place].1.disclosure.clone()).unwrap()
+        String::from_utf8(self.leaves.lock()[place].1.disclosure.to_vec()).unwrap()
     }
 }
 
@@ -145,6 +146,7 @@ pub(crate) struct State {
     pub(crate) codes: HashMap<String, (PersonId, i64)>,
     pub(crate) spent_codes: HashSet<String>,
     pub(crate) credentials: HashMap<String, CredentialRecord>,
+    pub(crate) ssh_keys: HashMap<String, ActorId>,
     pub(crate) changes: Vec<EventId>,
     /// Every call fails while this is set.
     pub(crate) down: bool,
@@ -226,6 +228,10 @@ impl Directory for FakeDirectory {
         Ok(self.state()?.credentials.get(digest).cloned())
     }
 
+    async fn ssh_key(&self, digest: &str) -> Result<Option<ActorId>, StateError> {
+        Ok(self.state()?.ssh_keys.get(digest).copied())
+    }
+
     async fn revoke_credentials(&self, actor: ActorId) -> Result<Vec<CredentialId>, StateError> {
         let mut state = self.state()?;
         let mine = state.credentials.values_mut().filter(|c| c.actor == actor && !c.revoked);
@@ -245,13 +251,14 @@ pub(crate) struct World {
     pub(crate) log: Arc<FakeLog>,
     pub(crate) directory: Arc<FakeDirectory>,
     pub(crate) ca: Arc<Ca>,
+    pub(crate) ssh: Arc<SshAuthorities>,
     pub(crate) sign_in: Arc<SignIn>,
     pub(crate) identifier: Identifier,
     pub(crate) alice: PersonId,
     pub(crate) authenticator: Authenticator,
     pub(crate) robot: ServiceId,
     pub(crate) robot_key: KeyPair,
-    _folder: tempfile::TempDir,
+    pub(crate) folder: tempfile::TempDir,
 }
 
 pub(crate) const PASSWORD: &str = "correct horse battery";
@@ -264,17 +271,22 @@ impl World {
         let names = DEFAULT_NAMES.map(str::to_owned);
         let ca = Arc::new(Ca::open_or_create(folder.path(), &mint, &names).unwrap());
         let log = FakeLog::new();
+        let ssh = SshAuthorities::open_or_create(folder.path(), &mint, &log.origin()).unwrap();
+        let ssh = Arc::new(ssh);
         let directory = Arc::new(FakeDirectory::default());
         let sign_in = Arc::new(SignIn::new(
             Arc::clone(&log) as Arc<dyn Append>,
             Arc::clone(&directory) as Arc<dyn Directory>,
             Arc::clone(&ca),
+            Arc::clone(&ssh),
             mint.clone(),
             Settings::default(),
         ));
         let identifier = Identifier::new(
             Arc::clone(&directory) as Arc<dyn Directory>,
             Arc::clone(&ca),
+            Arc::clone(&ssh),
+            Arc::clone(&sign_in),
             mint.clone(),
         );
         let world = Self {
@@ -287,9 +299,10 @@ impl World {
             log,
             directory,
             ca,
+            ssh,
             sign_in,
             identifier,
-            _folder: folder,
+            folder,
         };
         world.fill().await;
         world
@@ -320,6 +333,10 @@ impl World {
         self.directory.0.lock().identities.insert(id, record);
     }
 
+    pub(crate) fn log_origin(&self) -> String {
+        self.log.origin()
+    }
+
     pub(crate) fn disable(&self, id: ActorId) {
         self.directory.0.lock().identities.get_mut(&id).unwrap().disabled = true;
     }
@@ -331,6 +348,7 @@ impl World {
             password: Secret::new(PASSWORD.into()),
             code: self.authenticator.code_at(self.mint.now_us()),
             csr: csr(),
+            ssh_key: None,
             want_token: true,
         }
     }
@@ -343,6 +361,7 @@ impl World {
             nonce: challenge.nonce.clone(),
             signature: STANDARD.encode(self.robot_key.sign(&message).unwrap()),
             csr: csr(),
+            ssh_key: None,
             want_token: false,
         }
     }
@@ -352,4 +371,31 @@ impl World {
 pub(crate) fn csr() -> String {
     let pair = KeyPair::generate().unwrap();
     CertificateParams::default().serialize_request(&pair).unwrap().pem().unwrap()
+}
+
+/// A fresh Ed25519 key: the private half in OpenSSH's format, the public one as `TYPE BASE64`.
+pub(crate) fn ssh_key() -> (String, String) {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).unwrap();
+    let pair = ssh_key::private::Ed25519Keypair::from_seed(&seed);
+    let key = ssh_key::PrivateKey::from(pair);
+    let private = key.to_openssh(ssh_key::LineEnding::LF).unwrap().to_string();
+    (private, key.public_key().to_openssh().unwrap())
+}
+
+/// Runs OpenSSH's `ssh-keygen`; what it says, or none where it is not installed.
+pub(crate) fn keygen(arguments: &[&str]) -> Option<String> {
+    let mut command = std::process::Command::new("ssh-keygen");
+    match command.args(arguments).stdin(std::process::Stdio::null()).output() {
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "ssh-keygen {arguments:?}: {said}");
+            Some(String::from_utf8(output.stdout).unwrap())
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            println!("SKIPPED: ssh-keygen is not installed");
+            None
+        }
+        Err(error) => panic!("ssh-keygen: {error}"),
+    }
 }

@@ -84,11 +84,16 @@ impl Disk {
     /// Creates or overwrites a file for its owner alone; not durable before a sync.
     pub fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         self.ask(Touch::Write, path)?;
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
         let mut options = OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = match (options.open(path), path.parent()) {
+            // Rare: of 256 files in a folder the first.
+            (Err(error), Some(folder)) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(folder)?;
+                options.open(path)?
+            }
+            (opened, _) => opened?,
+        };
         file.write_all(bytes)
     }
 

@@ -9,14 +9,14 @@ use crate::metrics::LedgerMetrics;
 use crate::publish::{Publisher, make_segments};
 use crate::recover::{Recovered, recover};
 use crate::segments::Segments;
-use crate::sequencer::{Sequencer, Standing};
+use crate::sequencer::{Chain, Sequencer, Standing};
 use crate::shared::{AbortOnPanic, Fatal, Shared};
 use crate::tail::{Tail, read_entries};
 use crate::tiles::Tiles;
 use async_trait::async_trait;
 use loggia_model::catalogue::Kind;
 use loggia_model::event::{Role, SessionSlot};
-use loggia_model::id::{ActorId, EventId, NodeId};
+use loggia_model::id::{ActorId, EventId, NodeId, SessionId};
 use loggia_model::port::{Append, AppendError, Appended, Committed, Follow, OnDisk, ReadLog};
 use loggia_model::{Draft, EventDraft, Fault, Mint, PublicError};
 use loggia_tlog::SignedNote;
@@ -28,6 +28,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::watch;
+
+/// Asked, for the sessions that the last boot left open (id, and id of the `session.start`), what
+/// is to be recorded of them before their ends. The log holds everything of that boot.
+pub type LastWords = Arc<
+    dyn Fn(&[(SessionId, EventId)], &dyn ReadLog) -> Vec<(SessionId, EventDraft)> + Send + Sync,
+>;
 
 /// How a ledger is opened.
 pub struct LedgerOptions {
@@ -51,6 +57,8 @@ pub struct LedgerOptions {
     pub config_hash: Option<String>,
     /// Version of the program for `node.boot`.
     pub version: String,
+    /// What there is to say of sessions that the last boot left open.
+    pub last_words: Option<LastWords>,
     /// Called when the disk cannot be trusted any more.
     pub fatal: Fatal,
     /// What the log's witnesses know of it; see [`crate::ask_witnesses`].
@@ -73,6 +81,7 @@ impl LedgerOptions {
             binary_hash: None,
             config_hash: None,
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            last_words: None,
             fatal: Arc::new(|_| std::process::abort()),
             witnessed: Vec::new(),
             first: None,
@@ -347,10 +356,13 @@ fn begin_boot(
     drafts.push(boot.actor(ActorId::Node(node)));
     let mut left_open: Vec<_> = before.sessions.iter().collect();
     left_open.sort_by_key(|(id, _)| **id);
+    let mut last_words = last_words(shared, options, &left_open);
     for (id, chain) in &left_open {
-        let slot = SessionSlot { id: **id, context: Some(chain.start), role: Role::End };
-        let draft = options.mint.draft(Kind::SessionEnd).session(slot).actor(chain.actor);
-        drafts.push(draft.set("/detail/reason", "gateway_died"));
+        let slot = |role| SessionSlot { id: **id, context: Some(chain.start), role };
+        let of_it = last_words.extract_if(.., |(of, _)| *of == **id);
+        drafts.extend(of_it.map(|(_, draft)| draft.session(slot(Role::Member)).actor(chain.actor)));
+        let draft = options.mint.draft(Kind::SessionEnd).session(slot(Role::End));
+        drafts.push(draft.actor(chain.actor).set("/detail/reason", "gateway_died"));
     }
     let drafts: Result<Vec<Draft>, _> = drafts.into_iter().map(EventDraft::encode).collect();
     let drafts = drafts.map_err(AppendError::Draft)?;
@@ -367,6 +379,18 @@ fn begin_boot(
         sessions_ended: left_open.len() as u64,
         changes: before.changes.clone(),
     })
+}
+
+fn last_words(
+    shared: &Shared,
+    options: &LedgerOptions,
+    left_open: &[(&SessionId, &Chain)],
+) -> Vec<(SessionId, EventDraft)> {
+    let Some(words) = options.last_words.as_ref().filter(|_| !left_open.is_empty()) else {
+        return Vec::new();
+    };
+    let sessions: Vec<_> = left_open.iter().map(|(id, chain)| (**id, chain.start)).collect();
+    words(&sessions, &Reading(shared))
 }
 
 fn boot_draft(
@@ -516,11 +540,24 @@ impl Append for Ledger {
 
 impl ReadLog for Ledger {
     fn size(&self) -> u64 {
-        self.shared.tail.size()
+        Reading(&self.shared).size()
     }
 
     fn read(&self, from: u64, max: usize) -> Result<Vec<Committed>, PublicError> {
-        read_anywhere(&self.shared, from, max).map_err(|error| {
+        Reading(&self.shared).read(from, max)
+    }
+}
+
+/// What is on disk, as others read it.
+struct Reading<'a>(&'a Shared);
+
+impl ReadLog for Reading<'_> {
+    fn size(&self) -> u64 {
+        self.0.tail.size()
+    }
+
+    fn read(&self, from: u64, max: usize) -> Result<Vec<Committed>, PublicError> {
+        read_anywhere(self.0, from, max).map_err(|error| {
             PublicError::new("ledger", Fault::Gateway, "the ledger could not be read")
                 .hint("`loggia verify` on the gateway's machine names damaged places")
                 .cause(error)

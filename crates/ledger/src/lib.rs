@@ -38,7 +38,7 @@ pub use disk::{Disk, Hook, Touch, is_full};
 pub use epoch::{LogName, init, new_epoch, own_log_keys};
 pub use error::LedgerError;
 pub use layout::Layout;
-pub use ledger::{Ledger, LedgerOptions, Opening};
+pub use ledger::{LastWords, Ledger, LedgerOptions, Opening};
 pub use metrics::LedgerMetrics;
 pub use mirror::{FolderSource, Mirror, MirrorEntry, MirrorError, MirrorSource, Pulled};
 pub use shared::Fatal;

@@ -7,6 +7,7 @@
 use crate::disk::Disk;
 use crate::error::LedgerError;
 use crate::layout::EpochLayout;
+use bytes::Bytes;
 use loggia_model::port::Committed;
 use loggia_tlog::hash::Hash;
 use loggia_tlog::merkle::CompactRange;
@@ -25,8 +26,8 @@ pub(crate) struct Tiles {
     range: CompactRange,
     /// Hashes of the last, not full tile of each level.
     hashes: [Vec<Hash>; LEVELS],
-    leaves: Vec<Vec<u8>>,
-    disclosures: Vec<Option<Vec<u8>>>,
+    leaves: Vec<Bytes>,
+    disclosures: Vec<Option<Bytes>>,
     /// Partial files that a later state supersedes; removed once that state is durable.
     partials: Vec<PathBuf>,
 }
@@ -69,9 +70,10 @@ impl Tiles {
         let last = BundleId::in_tree(size / u64::from(TILE_WIDTH), size);
         let Some(id) = last.filter(|id| !id.is_full()) else { return Ok(()) };
         let folder = &self.layout.folder;
-        self.leaves = folder.entries(&id)?.iter().map(<[u8]>::to_vec).collect();
+        self.leaves = folder.entries(&id)?.iter().map(Bytes::copy_from_slice).collect();
         let open = folder.disclosures(&id)?;
-        self.disclosures = open.iter().map(|one| (!one.is_empty()).then(|| one.to_vec())).collect();
+        let one = |one: &[u8]| (!one.is_empty()).then(|| Bytes::copy_from_slice(one));
+        self.disclosures = open.iter().map(one).collect();
         self.partials.push(folder.entries_path(&id));
         self.partials.push(folder.disclosures_path(&id));
         Ok(())
@@ -117,8 +119,8 @@ impl Tiles {
                 done.push((usize::from(level / 8), hash));
             }
         });
-        self.leaves.push(entry.leaf.to_vec());
-        let open = (!entry.disclosure.is_empty()).then(|| entry.disclosure.to_vec());
+        self.leaves.push(entry.leaf.clone());
+        let open = (!entry.disclosure.is_empty()).then(|| entry.disclosure.clone());
         self.disclosures.push(open);
         for (level, hash) in done {
             let Some(tile) = self.hashes.get_mut(level) else { continue };

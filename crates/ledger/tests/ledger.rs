@@ -195,6 +195,51 @@ async fn a_crash_ends_open_sessions_on_record_and_chains_hold() {
 }
 
 #[tokio::test]
+async fn what_is_to_be_said_of_a_session_left_open_stands_before_its_end() {
+    let world = World::new();
+    let (one, other) = (world.session(), world.session());
+    let ledger = world.open();
+    for session in [one, other] {
+        append(&ledger, world.draft(Kind::SessionStart, session, Role::Start)).await;
+    }
+    append(&ledger, world.statement(other, "select 1")).await;
+    drop(ledger);
+    let mut options = world.options();
+    let (mint, of) = (world.mint.clone(), other.0);
+    options.last_words = Some(Arc::new(move |sessions, log| {
+        assert_eq!(sessions.len(), 2);
+        let events = log.read(0, 100).unwrap();
+        let events: Vec<Event> = events.iter().map(|e| Event::parse(&e.leaf).unwrap()).collect();
+        assert_eq!(events.len(), 4, "the log as the last boot left it");
+        let starts = events.iter().filter(|event| event.kind == "session.start");
+        for start in starts {
+            assert!(sessions.contains(&(start.session.unwrap().id, start.id)));
+        }
+        vec![(of, mint.draft(Kind::RecordingGrown).set("/detail/frames", 7u64))]
+    }));
+    let ledger = Ledger::open(options).unwrap();
+    settle(&ledger).await;
+    let events = check(&ledger, &world.vkey);
+    let said: Vec<_> = events
+        .iter()
+        .filter(|event| event.boot == 2)
+        .map(|event| (event.kind.as_str(), event.session.map(|place| (place.id, place.seq))))
+        .collect();
+    let mut expected = vec![("node.boot", None)];
+    let mut sessions = [one.0, other.0];
+    sessions.sort();
+    for id in sessions {
+        if id == other.0 {
+            expected.push(("recording.grown", Some((id, 3))));
+            expected.push(("session.end", Some((id, 4))));
+        } else {
+            expected.push(("session.end", Some((id, 2))));
+        }
+    }
+    assert_eq!(said, expected);
+}
+
+#[tokio::test]
 async fn a_torn_record_is_cut_off_and_everything_before_it_stays() {
     let world = World::new();
     let session = world.session();

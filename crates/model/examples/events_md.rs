@@ -139,7 +139,7 @@ fn example(kind: Kind) -> Result<(Vec<u8>, Vec<u8>), loggia_model::event::DraftE
         session: role.map(|_| place),
     };
     draft.stamp(&stamp, &mut leaf);
-    Ok((leaf, draft.disclosure))
+    Ok((leaf, draft.disclosure.to_vec()))
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

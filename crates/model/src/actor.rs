@@ -54,6 +54,10 @@ pub enum Authn {
     ClientCertificate,
     /// An opaque token that Loggia issued.
     Token,
+    /// An OpenSSH certificate that Loggia issued.
+    SshCertificate,
+    /// An SSH key that is registered for the actor.
+    SshKey,
     /// Password and one-time code.
     PasswordTotp,
     /// A signed challenge of a service account's key.
@@ -72,6 +76,8 @@ impl Authn {
         match self {
             Self::ClientCertificate => "client_certificate",
             Self::Token => "token",
+            Self::SshCertificate => "ssh_certificate",
+            Self::SshKey => "ssh_key",
             Self::PasswordTotp => "password_totp",
             Self::KeyChallenge => "key_challenge",
             Self::Enrolment => "enrolment",
@@ -118,6 +124,26 @@ pub enum Credential {
     },
     /// An opaque token.
     Token(Secret),
+    /// Possession of the private key of this OpenSSH certificate was proved in the SSH handshake.
+    /// Authority, type, principals, validity, options and revocation are judged in *identify*.
+    SshCertificate {
+        /// The certificate as it stands in an authorized line: `TYPE BASE64`.
+        openssh: String,
+    },
+    /// Possession of the private key of this SSH key was proved in the SSH handshake.
+    SshKey {
+        /// The key as it stands in an authorized line: `TYPE BASE64`.
+        openssh: String,
+    },
+    /// A person's password and one-time code, for protocols that can ask for both.
+    PasswordTotp {
+        /// Name of the person.
+        name: String,
+        /// The password.
+        password: Secret,
+        /// What the authenticator shows now: 6 digits.
+        code: Secret,
+    },
 }
 
 /// Where a connection came from.

@@ -65,7 +65,7 @@ pub const COMMON_FIELDS: &[Field] = &[
     plain("/actor/type", "human, service, pipeline, third_party, agent or system"),
     plain(
         "/actor/authn",
-        "how the actor was authenticated: client_certificate, token, password_totp, key_challenge, enrolment, cancel_key or local",
+        "how the actor was authenticated: client_certificate, token, ssh_certificate, ssh_key, password_totp, key_challenge, enrolment, cancel_key or local",
     ),
     plain("/actor/credential", "id of the credential"),
     plain("/actor/on_behalf_of", "id of the identity for whom the actor acts"),
@@ -76,7 +76,7 @@ pub const COMMON_FIELDS: &[Field] = &[
     plain("/intent/ticket", "ticket number"),
     plain("/resource/id", "id of the resource"),
     plain("/resource/name", "name of the resource"),
-    plain("/resource/protocol", "postgres"),
+    plain("/resource/protocol", "postgres or ssh"),
     plain("/resource/account", "account used on the target"),
     plain("/resource/database", "database that was asked for"),
     sealed("/source/ip", "address the actor came from"),
@@ -213,16 +213,17 @@ catalogue! {
         [], [("/outcome/status", "\"ok\"")];
     CredentialMinted = "credential.minted", "A short-lived credential is about to be issued; it carries this entry's index.", [Secret],
         [plain("/detail/credential", "id of the credential"),
-         plain("/detail/type", "x509 or token"),
+         plain("/detail/type", "x509, ssh or token"),
          plain("/detail/serial", "serial number of the certificate (hex)"),
          plain("/detail/spki", "SHA-256 of the subject public key info (hex)"),
+         plain("/detail/fingerprint", "fingerprint of the SSH key, as OpenSSH writes it"),
          plain("/detail/expires_us", "end of validity, microseconds since 1970")],
         [("/detail/type", "\"x509\""), ("/detail/expires_us", "1790028800000000")];
     CredentialRevoked = "credential.revoked", "A credential ended before its time.", [Secret],
         [plain("/detail/credential", "id of the credential"), plain("/detail/reason", "logout, disabled or operator")],
         [("/detail/reason", "\"logout\"")];
     SessionStart = "session.start", "A session was allowed and is about to be dialled.", [Session],
-        [plain("/detail/protocol", "postgres"),
+        [plain("/detail/protocol", "postgres or ssh"),
          plain("/detail/depth", "disk or kernel: how safe a record is before its action is forwarded"),
          sealed("/detail/application", "what the client calls itself"),
          sealed("/detail/options", "start-up parameters as sent")],
@@ -242,6 +243,11 @@ catalogue! {
          plain("/detail/results_unrecorded", "results that could not be written one by one"),
          plain("/detail/bytes_in", "bytes from the client to the target"),
          plain("/detail/bytes_out", "bytes from the target to the client"),
+         plain("/detail/recording_frames", "frames of the session's recording, where it has one"),
+         plain("/detail/recording_bytes", "length of the recording's file, bytes"),
+         plain("/detail/recording_root", "root of the session's recording (hex)"),
+         plain("/detail/recording_beyond_bytes", "bytes that came after the recording's limit and are not kept"),
+         plain("/detail/recording_beyond_sha256", "SHA-256 of these bytes (hex)"),
          plain("/detail/by", "id of the operator who ended it"),
          sealed("/detail/note", "the reason that was shown to the person")],
         [("/detail/reason", "\"client_closed\""), ("/detail/actions", "12"), ("/detail/bytes_in", "830"), ("/detail/bytes_out", "41200")];
@@ -291,8 +297,91 @@ catalogue! {
          plain("/detail/reason", "stable code: opaque, denied, too_large, protocol_error"),
          sealed("/detail/text", "the statement, where it is one")],
         [("/detail/reason", "\"too_large\""), ("/outcome/status", "\"denied\"")];
+    SshShell = "ssh.shell", "A shell is about to be started on the target.", [Execute],
+        [plain("/detail/terminal", "whether it has a terminal"),
+         plain("/detail/columns", "columns of the terminal at the start"),
+         plain("/detail/rows", "rows of the terminal at the start"),
+         sealed("/detail/term", "type of the terminal, such as xterm"),
+         sealed("/detail/environment", "environment variables that were asked for: pairs of name and value"),
+         plain("/detail/recorded", "what the recording holds: all, or counts: bytes are hashed and counted only")],
+        [("/detail/terminal", "true"), ("/detail/columns", "120"), ("/detail/rows", "40"), ("/detail/recorded", "\"all\"")];
+    SshExec = "ssh.exec", "A command is about to be run on the target.", [Execute],
+        [sealed("/detail/command", "the command as sent"),
+         plain("/detail/program", "rsync, git, scp or other: what the command was recognised as"),
+         plain("/detail/terminal", "whether it has a terminal"),
+         plain("/detail/columns", "columns of the terminal at the start"),
+         plain("/detail/rows", "rows of the terminal at the start"),
+         sealed("/detail/term", "type of the terminal, such as xterm"),
+         sealed("/detail/environment", "environment variables that were asked for: pairs of name and value"),
+         plain("/detail/recorded", "what the recording holds: all, or counts: bytes are hashed and counted only")],
+        [("/detail/command", "\"systemctl restart nginx\""), ("/detail/program", "\"other\""), ("/detail/recorded", "\"all\"")];
+    SshSubsystem = "ssh.subsystem", "A subsystem is about to be started on the target.", [Execute],
+        [plain("/detail/name", "name of the subsystem, such as sftp")],
+        [("/detail/name", "\"sftp\"")];
+    SshForward = "ssh.forward", "A connection through the target is about to be opened, or a port on it listened on.", [Execute],
+        [plain("/detail/direction", "local: from the client to behind the target; remote: from the target back; agent or x11: to the client's agent or display; jump: to another session of this gateway"),
+         sealed("/detail/host", "host as the client named it"),
+         plain("/detail/port", "port"),
+         sealed("/detail/origin", "where the client says that the connection comes from")],
+        [("/detail/direction", "\"local\""), ("/detail/host", "\"db.internal\""), ("/detail/port", "5432")];
+    SshSignal = "ssh.signal", "A signal is about to be sent to what runs on the target.", [Execute],
+        [plain("/detail/of", "id of the action that runs"),
+         plain("/detail/signal", "name of the signal without SIG, such as TERM"),
+         plain("/detail/by", "client, limit, lock or operator")],
+        [("/detail/signal", "\"TERM\""), ("/detail/by", "\"client\"")];
+    SshResult = "ssh.result", "What an action over SSH gave.", [],
+        [plain("/detail/of", "id of the action"),
+         plain("/outcome/exit_status", "exit status of the program"),
+         plain("/outcome/exit_signal", "signal that ended the program"),
+         plain("/outcome/bytes_in", "bytes of input that were forwarded"),
+         plain("/outcome/bytes_out", "bytes of output, standard error included"),
+         plain("/outcome/sha256_in", "SHA-256 of the input, where the recording does not hold it (hex)"),
+         plain("/outcome/sha256_out", "SHA-256 of the output, where the recording does not hold it (hex)"),
+         sealed("/outcome/message", "what the target said about a failure")],
+        [("/outcome/status", "\"ok\""), ("/outcome/exit_status", "0"), ("/outcome/bytes_out", "5120"), ("/outcome/duration_us", "182000")];
+    SshRefused = "ssh.refused", "A request of a session was not forwarded.", [Unknown],
+        [plain("/detail/request", "what was asked for: shell, exec, subsystem, forward, agent, x11, environment or file"),
+         plain("/detail/reason", "stable code: denied, opaque, too_large, limit, malformed or unrecordable"),
+         sealed("/detail/text", "the command, destination or name that was asked for")],
+        [("/detail/request", "\"forward\""), ("/detail/reason", "\"denied\""), ("/detail/text", "\"db.internal:5432\""), ("/outcome/status", "\"denied\"")];
+    SshSilent = "ssh.silent", "More than one line was typed while the terminal did not echo.", [Secret],
+        [plain("/detail/of", "id of the action that runs"), plain("/detail/lines", "silent lines in a row")],
+        [("/detail/lines", "2")];
+    FileOperation = "file.operation", "A file operation is about to be carried out on the target.", [Unknown],
+        [plain("/detail/of", "id of the subsystem or command that it belongs to"),
+         plain("/detail/operation", "open_read, open_write, list, remove, rename, mkdir, rmdir, setstat, symlink, link, copy, receive, send, directory or other"),
+         sealed("/detail/path", "the path as the client named it"),
+         sealed("/detail/path_to", "the second path of a rename, a link or a copy"),
+         plain("/detail/mode", "permissions that were asked for, octal"),
+         plain("/detail/size", "size that was announced, bytes"),
+         plain("/detail/flags", "how a file is opened: read, write, append, create, truncate, exclusive"),
+         plain("/detail/request", "name of an operation that is none of these")],
+        [("/detail/operation", "\"open_write\""), ("/detail/path", "\"/srv/app/release.tar\""), ("/detail/mode", "\"0644\"")];
+    FileResult = "file.result", "What a file operation gave.", [],
+        [plain("/detail/of", "id of the file operation"),
+         plain("/outcome/bytes_read", "bytes that were read"),
+         plain("/outcome/bytes_written", "bytes that were written"),
+         plain("/outcome/sha256", "SHA-256 of the content, where it was transferred whole and in order (hex)"),
+         plain("/outcome/size", "size of the file, where the target told it, bytes"),
+         plain("/outcome/mode", "permissions of the file, where the target told them, octal"),
+         plain("/outcome/incomplete", "true: the file was never closed, or not transferred whole"),
+         sealed("/outcome/message", "what the target said about a failure")],
+        [("/outcome/status", "\"ok\""), ("/outcome/bytes_written", "500000000"), ("/outcome/sha256", "\"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\"")];
+    RecordingBegun = "recording.begun", "The recording of a session begins.", [],
+        [plain("/detail/version", "version of the recording's format"),
+         sealed("/detail/salt", "salt of the recording, the key of its leaves (hex)")],
+        [("/detail/version", "1"), ("/detail/salt", "\"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\"")];
+    RecordingGrown = "recording.grown", "The recording has grown to this; these frames can no longer be changed unnoticed.", [],
+        [plain("/detail/frames", "frames so far"),
+         plain("/detail/bytes", "length of the file so far, bytes"),
+         plain("/detail/root", "root over the frames (hex)"),
+         plain("/detail/recovered", "true: found after the gateway had died, and taken up by the next boot")],
+        [("/detail/frames", "4711"), ("/detail/bytes", "182044"), ("/detail/root", "\"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\"")];
+    RecordingLimited = "recording.limited", "The recording has reached its limit: from here on bytes are hashed and counted, and not kept.", [],
+        [plain("/detail/bytes", "length of the file, bytes")],
+        [("/detail/bytes", "1073741824")];
     ConfigChange = "config.change", "A change of the control state is about to take effect.", [Config],
-        [plain("/detail/change", "what: resource.put, resource.remove, person.add, person.disable, person.enrol, service.add, service.disable, policy.put, policy.remove, lock.add, lock.remove, group.put, group.remove"),
+        [plain("/detail/change", "what: resource.put, resource.remove, person.add, person.disable, person.enrol, key.add, key.remove, service.add, service.disable, policy.put, policy.remove, lock.add, lock.remove, group.put, group.remove"),
          plain("/detail/object", "id of what is changed"),
          sealed("/detail/name", "its name"),
          sealed("/detail/before", "what it was"),
@@ -307,7 +396,7 @@ catalogue! {
         [plain("/detail/session", "id of the session"), sealed("/detail/reason", "why; shown to the person")],
         [("/detail/reason", "\"maintenance\"")];
     AuditRead = "audit.read", "Somebody read audit data.", [Read],
-        [plain("/detail/route", "what was read: events, tail, sessions, session, receipt"),
+        [plain("/detail/route", "what was read: events, tail, sessions, session, receipt, recording or watch"),
          sealed("/detail/query", "the query as typed"),
          plain("/detail/session", "id of the session that was read"),
          plain("/outcome/rows", "events returned")],
@@ -334,7 +423,12 @@ impl Kind {
     /// Whether the event asks for nothing but that something stops: it is recorded, and no policy
     /// keeps anybody from it.
     pub const fn only_stops(self) -> bool {
-        matches!(self, Self::SqlCancel)
+        matches!(self, Self::SqlCancel | Self::SshSignal)
+    }
+
+    /// Whether the event is what an action of its session gave; `/detail/of` names the action.
+    pub const fn is_result(self) -> bool {
+        matches!(self, Self::SqlResult | Self::SshResult | Self::FileResult)
     }
 
     /// The field at `pointer`, where this kind may carry it.

@@ -11,9 +11,17 @@ pub enum Action {
     Connect,
     SqlExecute,
     SqlOpaque,
+    SshShell,
+    SshExec,
+    SshSftp,
+    SshForward,
+    SshAgent,
+    SshX11,
+    SshOpaque,
     EventsRead,
     SessionsRead,
     SessionsEnd,
+    RecordingsRead,
     LocksRead,
     LocksManage,
     PeopleRead,
@@ -34,9 +42,21 @@ impl Action {
             "sql.opaque",
             "send messages that Loggia cannot read, such as replication",
         ),
+        (Self::SshShell, "ssh.shell", "start a shell, with or without a terminal"),
+        (Self::SshExec, "ssh.exec", "run a command; scp, rsync and git are commands too"),
+        (Self::SshSftp, "ssh.sftp", "transfer and change files by SFTP"),
+        (
+            Self::SshForward,
+            "ssh.forward",
+            "reach a host and port through the target, or listen on it; denied to everybody unless a policy permits it",
+        ),
+        (Self::SshAgent, "ssh.agent", "let the target use the client's SSH agent"),
+        (Self::SshX11, "ssh.x11", "let the target use the client's display"),
+        (Self::SshOpaque, "ssh.opaque", "start subsystems that Loggia cannot read"),
         (Self::EventsRead, "events.read", "search and follow events"),
         (Self::SessionsRead, "sessions.read", "list sessions and read their timelines"),
         (Self::SessionsEnd, "sessions.end", "end a running session"),
+        (Self::RecordingsRead, "recordings.read", "replay recordings and watch running sessions"),
         (Self::LocksRead, "locks.read", "list locks"),
         (Self::LocksManage, "locks.manage", "add and remove locks"),
         (Self::PeopleRead, "people.read", "list people"),
@@ -57,12 +77,24 @@ impl Action {
 
     /// Whether the action stands for messages that nobody here can read.
     pub const fn is_opaque(self) -> bool {
-        matches!(self, Self::SqlOpaque)
+        matches!(self, Self::SqlOpaque | Self::SshOpaque)
     }
 
     /// Whether the action is about one resource; the others are about this Loggia itself.
     pub const fn on_resource(self) -> bool {
-        matches!(self, Self::Connect | Self::SqlExecute | Self::SqlOpaque)
+        matches!(
+            self,
+            Self::Connect
+                | Self::SqlExecute
+                | Self::SqlOpaque
+                | Self::SshShell
+                | Self::SshExec
+                | Self::SshSftp
+                | Self::SshForward
+                | Self::SshAgent
+                | Self::SshX11
+                | Self::SshOpaque
+        )
     }
 }
 

@@ -9,7 +9,8 @@
 use crate::catalogue::{Effect, Kind};
 use crate::id::{ActorId, EventId, NodeId, SessionId};
 use crate::seal::{self, Blob, Digest32, Seed};
-use crate::value::{Object, Value, ValueError, write_int, write_string};
+use crate::value::{Object, Value, ValueError, write_int};
+use bytes::Bytes;
 use std::borrow::Cow;
 
 /// A leaf is at most this long, in bytes (the entry bundle's length prefix has 16 bits).
@@ -18,6 +19,8 @@ pub const LEAF_BYTES_MAX: usize = 65_535;
 pub const VALUE_BYTES_MAX: usize = 65_535;
 /// All blobs of one action together are at most this long, in bytes.
 pub const ACTION_BYTES_MAX: usize = 16 << 20;
+/// What leaf and disclosure of a usual event take beside its sealed values, in bytes.
+const ENCODED_BYTES_GUESS: usize = 640;
 /// Room in a leaf for what the sequencer stamps, in bytes.
 const STAMP_BYTES_MAX: usize = 512;
 
@@ -94,7 +97,7 @@ pub struct EventDraft {
     actor: Option<ActorId>,
     effects: Cow<'static, [Effect]>,
     session: Option<SessionSlot>,
-    fields: Vec<(&'static str, bool, Value)>,
+    fields: Vec<Field>,
     unknown_field: Option<&'static str>,
 }
 
@@ -150,8 +153,11 @@ impl EventDraft {
             self.unknown_field = Some(pointer);
             return self;
         };
-        self.fields.retain(|(known, _, _)| *known != pointer);
-        self.fields.push((pointer, field.sealed, value.into()));
+        let value = value.into();
+        match self.fields.iter_mut().find(|(known, _, _)| *known == pointer) {
+            Some((_, _, set)) => *set = value,
+            None => self.fields.push((pointer, field.sealed, value)),
+        }
         self
     }
 
@@ -172,59 +178,74 @@ impl EventDraft {
         self.fields.sort_unstable_by_key(|(pointer, _, _)| *pointer);
         let sealing = self.seal()?;
 
-        let mut head = Vec::with_capacity(256);
-        head.push(b'{');
-        self.write_actor(&mut head);
-        self.write_section("decision", &mut head);
-        self.write_section("detail", &mut head);
-        self.write_effects(&mut head);
-        head.extend_from_slice(b"\"id\":");
-        write_string(&self.id.to_string(), &mut head);
-        head.push(b',');
-        self.write_section("intent", &mut head);
-        head.extend_from_slice(b"\"kind\":");
-        write_string(self.kind.code(), &mut head);
-
-        let mut middle = Vec::with_capacity(192);
-        self.write_section("outcome", &mut middle);
-        self.write_section("resource", &mut middle);
-        if !sealing.commitments.is_empty() {
-            middle.extend_from_slice(b"\"sealed\":{");
-            for (place, (pointer, commitment)) in sealing.commitments.iter().enumerate() {
-                if place > 0 {
-                    middle.push(b',');
-                }
-                write_string(pointer, &mut middle);
-                middle.extend_from_slice(b":\"");
-                seal::write_hex(commitment, &mut middle);
-                middle.push(b'"');
-            }
-            middle.extend_from_slice(b"},");
-        }
-        let mut tail = Vec::new();
-        self.write_section("source", &mut tail);
-
-        let bytes = head.len() + middle.len() + tail.len() + STAMP_BYTES_MAX;
-        if bytes > LEAF_BYTES_MAX {
+        // One piece of memory for everything: this is done twice for every statement.
+        let mut bytes = Vec::with_capacity(ENCODED_BYTES_GUESS + sealing.inline_bytes());
+        let mut fields = Fields(&self.fields);
+        self.write_head(&mut fields, &mut bytes);
+        let middle_at = bytes.len();
+        self.write_middle(&mut fields, &sealing, &mut bytes);
+        let tail_at = bytes.len();
+        write_section("source", &mut fields, &mut bytes);
+        let leaf_end = bytes.len();
+        if leaf_end + STAMP_BYTES_MAX > LEAF_BYTES_MAX {
+            let bytes = leaf_end + STAMP_BYTES_MAX;
             return Err(DraftError::TooLarge { bytes, max: LEAF_BYTES_MAX });
         }
+        if !sealing.commitments.is_empty() {
+            seal::write_disclosure(&self.seed, &sealing.inline, &sealing.apart, &mut bytes);
+        }
+        let mut leaf = Bytes::from(bytes);
+        let disclosure = leaf.split_off(leaf_end);
         Ok(Draft {
             id: self.id,
             kind: self.kind,
             actor: self.actor,
             session: self.session,
-            disclosure: sealing.disclosure,
+            disclosure,
             blobs: sealing.blobs,
-            head,
-            middle,
-            tail,
+            leaf,
+            middle_at,
+            tail_at,
         })
+    }
+
+    /// What stands before `node`.
+    fn write_head(&self, fields: &mut Fields<'_>, out: &mut Vec<u8>) {
+        out.push(b'{');
+        self.write_actor(fields.section("actor"), out);
+        write_section("decision", fields, out);
+        write_section("detail", fields, out);
+        self.write_effects(out);
+        out.extend_from_slice(b"\"id\":\"");
+        self.id.write(out);
+        out.extend_from_slice(b"\",");
+        write_section("intent", fields, out);
+        out.extend_from_slice(b"\"kind\":");
+        write_plain(self.kind.code(), out);
+    }
+
+    /// What stands between `node` and `session`.
+    fn write_middle(&self, fields: &mut Fields<'_>, sealing: &Sealing, out: &mut Vec<u8>) {
+        write_section("outcome", fields, out);
+        write_section("resource", fields, out);
+        if sealing.commitments.is_empty() {
+            return;
+        }
+        out.extend_from_slice(b"\"sealed\":{");
+        for (place, (pointer, commitment)) in sealing.commitments.iter().enumerate() {
+            if place > 0 {
+                out.push(b',');
+            }
+            write_plain(pointer, out);
+            out.extend_from_slice(b":\"");
+            seal::write_hex(commitment, out);
+            out.push(b'"');
+        }
+        out.extend_from_slice(b"},");
     }
 
     fn seal(&self) -> Result<Sealing, DraftError> {
         let mut sealing = Sealing::default();
-        let mut inline: Vec<(&str, Vec<u8>)> = Vec::new();
-        let mut apart: Vec<&str> = Vec::new();
         let mut blob_bytes = 0;
         for (pointer, _, value) in self.fields.iter().filter(|(_, sealed, _)| *sealed) {
             let bytes = value.to_bytes();
@@ -232,39 +253,35 @@ impl EventDraft {
             let commitment = seal::commitment(&salt, pointer, &bytes);
             sealing.commitments.push((pointer, commitment));
             if bytes.len() <= VALUE_BYTES_MAX {
-                inline.push((pointer, bytes));
+                sealing.inline.push((pointer, bytes));
                 continue;
             }
             blob_bytes += bytes.len();
             if blob_bytes > ACTION_BYTES_MAX {
                 return Err(DraftError::TooLarge { bytes: blob_bytes, max: ACTION_BYTES_MAX });
             }
-            apart.push(pointer);
+            sealing.apart.push(pointer);
             sealing.blobs.push(Blob { name: hex::encode(commitment), bytes });
-        }
-        if !sealing.commitments.is_empty() {
-            let values: Vec<(&str, &[u8])> =
-                inline.iter().map(|(pointer, bytes)| (*pointer, bytes.as_slice())).collect();
-            seal::write_disclosure(&self.seed, &values, &apart, &mut sealing.disclosure);
         }
         Ok(sealing)
     }
 
-    fn write_actor(&self, out: &mut Vec<u8>) {
+    fn write_actor(&self, members: &[Field], out: &mut Vec<u8>) {
         let Some(actor) = self.actor else { return };
         let mut before_id = true;
         let write_id = |out: &mut Vec<u8>| {
-            out.extend_from_slice(b"\"id\":");
-            write_string(&actor.to_string(), out);
-            out.push(b',');
+            out.extend_from_slice(b"\"id\":\"");
+            actor.write(out);
+            out.extend_from_slice(b"\",");
         };
         out.extend_from_slice(b"\"actor\":{");
-        for (key, value) in self.section("actor") {
+        for (pointer, _, value) in members.iter().filter(|(_, sealed, _)| !sealed) {
+            let key = pointer.get("/actor/".len()..).unwrap_or_default();
             if before_id && key > "id" {
                 write_id(out);
                 before_id = false;
             }
-            write_string(key, out);
+            write_plain(key, out);
             out.push(b':');
             value.write(out);
             out.push(b',');
@@ -283,47 +300,78 @@ impl EventDraft {
             if place > 0 {
                 out.push(b',');
             }
-            write_string(effect.as_str(), out);
+            write_plain(effect.as_str(), out);
         }
         out.extend_from_slice(b"],");
     }
+}
 
-    /// The unsealed members of one section, such as `detail`, in the order of their keys: the
-    /// fields are sorted by then.
-    fn section(&self, name: &str) -> impl Iterator<Item = (&'static str, &Value)> {
-        self.fields.iter().filter(|(_, sealed, _)| !sealed).filter_map(
-            move |(pointer, _, value)| {
-                let (section, key) = pointer.strip_prefix('/')?.split_once('/')?;
-                (section == name).then_some((key, value))
-            },
-        )
-    }
+/// A field that was set: its pointer, whether it is sealed, its value.
+type Field = (&'static str, bool, Value);
 
-    fn write_section(&self, name: &str, out: &mut Vec<u8>) {
-        let mut first = true;
-        for (key, value) in self.section(name) {
-            if first {
-                write_string(name, out);
-                out.extend_from_slice(b":{");
-            } else {
-                out.push(b',');
-            }
-            first = false;
-            write_string(key, out);
-            out.push(b':');
-            value.write(out);
-        }
-        if !first {
-            out.extend_from_slice(b"},");
-        }
+/// What is not written yet of the fields of a draft, in the order of their pointers. Sections are
+/// asked for in their order too, so that each is found where the one before ended.
+struct Fields<'a>(&'a [Field]);
+
+impl<'a> Fields<'a> {
+    /// The fields of one section, such as `detail`. What stands before it is left out.
+    fn section(&mut self, name: &str) -> &'a [Field] {
+        let section = |pointer: &str| {
+            let rest = pointer.strip_prefix('/').unwrap_or(pointer);
+            let length = rest.find('/').unwrap_or(rest.len());
+            rest.get(..length).unwrap_or_default().cmp(name)
+        };
+        let before = |field: &&Field| section(field.0).is_lt();
+        let begin = self.0.iter().take_while(before).count();
+        let fields = self.0.get(begin..).unwrap_or_default();
+        let length = fields.iter().take_while(|field| section(field.0).is_eq()).count();
+        let (section, rest) = fields.split_at_checked(length).unwrap_or_default();
+        self.0 = rest;
+        section
     }
+}
+
+/// Writes the unsealed members of a section, where there are any.
+fn write_section(name: &str, fields: &mut Fields<'_>, out: &mut Vec<u8>) {
+    let mut first = true;
+    for (pointer, _, value) in fields.section(name).iter().filter(|(_, sealed, _)| !sealed) {
+        if first {
+            write_plain(name, out);
+            out.extend_from_slice(b":{");
+        } else {
+            out.push(b',');
+        }
+        first = false;
+        write_plain(pointer.get(name.len() + 2..).unwrap_or_default(), out);
+        out.push(b':');
+        value.write(out);
+    }
+    if !first {
+        out.extend_from_slice(b"},");
+    }
+}
+
+/// Writes a string of the catalogue, none of which needs an escape.
+fn write_plain(text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    out.extend_from_slice(text.as_bytes());
+    out.push(b'"');
 }
 
 #[derive(Default)]
 struct Sealing {
     commitments: Vec<(&'static str, Digest32)>,
-    disclosure: Vec<u8>,
+    /// Sealed values that stand in the disclosure, as canonical bytes.
+    inline: Vec<(&'static str, Vec<u8>)>,
+    /// Fields whose values are blobs.
+    apart: Vec<&'static str>,
     blobs: Vec<Blob>,
+}
+
+impl Sealing {
+    fn inline_bytes(&self) -> usize {
+        self.inline.iter().map(|(pointer, bytes)| pointer.len() + bytes.len()).sum()
+    }
 }
 
 /// An event written out but for what the sequencer stamps.
@@ -338,12 +386,14 @@ pub struct Draft {
     /// The session it belongs to.
     pub session: Option<SessionSlot>,
     /// The disclosure of its sealed fields; empty where there are none.
-    pub disclosure: Vec<u8>,
+    pub disclosure: Bytes,
     /// Values that are kept in files of their own, which must be on disk before the event is.
     pub blobs: Vec<Blob>,
-    head: Vec<u8>,
-    middle: Vec<u8>,
-    tail: Vec<u8>,
+    /// All of the leaf but what is stamped.
+    leaf: Bytes,
+    /// Where in it `node` belongs, and where `session` does.
+    middle_at: usize,
+    tail_at: usize,
 }
 
 /// What the sequencer knows of an event: its place.
@@ -364,33 +414,31 @@ pub struct Stamp<'a> {
 impl Draft {
     /// The largest number of bytes that the leaf and disclosure together can take.
     pub fn bytes_max(&self) -> usize {
-        self.head.len()
-            + self.middle.len()
-            + self.tail.len()
-            + self.disclosure.len()
-            + STAMP_BYTES_MAX
+        self.leaf.len() + self.disclosure.len() + STAMP_BYTES_MAX
     }
 
     /// Appends the bytes of the leaf.
     pub fn stamp(&self, stamp: &Stamp<'_>, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.head);
+        let part = |range: std::ops::Range<usize>| self.leaf.get(range).unwrap_or_default();
+        out.extend_from_slice(part(0..self.middle_at));
         out.extend_from_slice(b",\"node\":{\"boot\":");
         write_unsigned(stamp.boot, out);
         out.extend_from_slice(b",\"id\":");
-        write_string(stamp.node, out);
+        write_plain(stamp.node, out);
         out.extend_from_slice(b",\"seq\":");
         write_unsigned(stamp.seq, out);
         out.extend_from_slice(b"},");
-        out.extend_from_slice(&self.middle);
+        out.extend_from_slice(part(self.middle_at..self.tail_at));
         if let (Some(slot), Some((seq, prev))) = (&self.session, stamp.session) {
             out.extend_from_slice(b"\"session\":{");
             if let Some(context) = slot.context {
-                out.extend_from_slice(b"\"context\":");
-                write_string(&context.to_string(), out);
-                out.push(b',');
+                out.extend_from_slice(b"\"context\":\"");
+                context.write(out);
+                out.extend_from_slice(b"\",");
             }
-            out.extend_from_slice(b"\"id\":");
-            write_string(&slot.id.to_string(), out);
+            out.extend_from_slice(b"\"id\":\"");
+            slot.id.write(out);
+            out.push(b'"');
             if let Some(prev) = prev {
                 out.extend_from_slice(b",\"prev\":\"");
                 seal::write_hex(&prev.0, out);
@@ -400,7 +448,7 @@ impl Draft {
             write_unsigned(seq, out);
             out.extend_from_slice(b"},");
         }
-        out.extend_from_slice(&self.tail);
+        out.extend_from_slice(part(self.tail_at..self.leaf.len()));
         out.extend_from_slice(b"\"time_us\":");
         write_int(stamp.time_us, out);
         out.extend_from_slice(b",\"v\":1}");

@@ -30,8 +30,8 @@ pub enum IdError {
 /// Makes the 128 bits of a UUIDv7 from a wall clock and 10 random bytes.
 fn uuid_v7(unix_ms: u64, random: [u8; 10]) -> u128 {
     let mut tail = [0u8; 16];
-    for (to, from) in tail.iter_mut().skip(6).zip(random) {
-        *to = from;
+    if let Some(to) = tail.last_chunk_mut() {
+        *to = random;
     }
     let low = u128::from_be_bytes(tail);
     let version = 0x7u128 << 76;
@@ -58,15 +58,32 @@ const fn digits() -> [u8; 256] {
     digits
 }
 
-fn write_suffix(bits: u128, out: &mut impl fmt::Write) -> fmt::Result {
+/// The 26 letters. Ids stand in every event several times, so this counts.
+fn letters(bits: u128) -> [u8; SUFFIX_LEN] {
     let mut letters = [b'0'; SUFFIX_LEN];
-    let mut rest = bits;
-    for slot in letters.iter_mut().rev() {
-        *slot = ALPHABET.get((rest & 31) as usize).copied().unwrap_or(b'0');
+    // The last 24 letters are two words of 60 bits: a shift of 128 bits costs several of 64.
+    let words = [bits >> 60, bits].map(|word| word as u64 & ((1 << 60) - 1));
+    let mut rest = bits >> 120;
+    for slot in letters.iter_mut().take(2).rev() {
+        *slot = letter(rest as u64);
         rest >>= 5;
     }
-    // Written at once: ids stand in every event several times.
-    out.write_str(std::str::from_utf8(&letters).unwrap_or_default())
+    let halves = letters.get_mut(2..).unwrap_or_default().chunks_exact_mut(12);
+    for (half, mut word) in halves.zip(words) {
+        for slot in half.iter_mut().rev() {
+            *slot = letter(word);
+            word >>= 5;
+        }
+    }
+    letters
+}
+
+fn letter(bits: u64) -> u8 {
+    ALPHABET.get((bits & 31) as usize).copied().unwrap_or(b'0')
+}
+
+fn write_suffix(bits: u128, out: &mut impl fmt::Write) -> fmt::Result {
+    out.write_str(std::str::from_utf8(&letters(bits)).unwrap_or_default())
 }
 
 fn parse_suffix(text: &str) -> Option<u128> {
@@ -95,6 +112,12 @@ macro_rules! typed_ids {
             /// A new id from the wall clock (milliseconds since 1970) and 10 random bytes.
             pub fn from_parts(unix_ms: u64, random: [u8; 10]) -> Self {
                 Self(uuid_v7(unix_ms, random))
+            }
+
+            /// Appends the text form.
+            pub fn write(self, out: &mut Vec<u8>) {
+                out.extend_from_slice(concat!($prefix, "_").as_bytes());
+                out.extend_from_slice(&letters(self.0));
             }
 
             /// The wall clock in the id, in milliseconds since 1970.
@@ -179,6 +202,20 @@ pub enum ActorId {
     Node(NodeId),
 }
 
+impl ActorId {
+    /// Appends the text form.
+    pub(crate) fn write(self, out: &mut Vec<u8>) {
+        match self {
+            Self::Person(id) => id.write(out),
+            Self::Service(id) => id.write(out),
+            Self::Pipeline(id) => id.write(out),
+            Self::ThirdParty(id) => id.write(out),
+            Self::Agent(id) => id.write(out),
+            Self::Node(id) => id.write(out),
+        }
+    }
+}
+
 impl fmt::Display for ActorId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -243,6 +280,9 @@ mod tests {
             prop_assert_eq!(id.unix_ms(), ms);
             prop_assert_eq!((id.0 >> 76) & 0xf, 7);
             prop_assert_eq!((id.0 >> 62) & 0b11, 0b10);
+            let mut written = Vec::new();
+            id.write(&mut written);
+            prop_assert_eq!(written, id.to_string().into_bytes());
         }
     }
 }

@@ -52,10 +52,8 @@ impl Mint {
     pub fn draft(&self, kind: Kind) -> EventDraft {
         // One call for both: on every statement, calls into the operating system count.
         let random: [u8; 42] = self.random();
-        let (mut id, mut seed) = ([0; 10], [0; 32]);
-        for (to, from) in id.iter_mut().chain(seed.iter_mut()).zip(random) {
-            *to = from;
-        }
+        let id = random.first_chunk().copied().unwrap_or_default();
+        let seed = random.last_chunk().copied().unwrap_or_default();
         let unix_ms = u64::try_from(self.clock.now_us() / 1000).unwrap_or(0);
         EventDraft::new(kind, EventId::from_parts(unix_ms, id), Seed::from_random(seed))
     }

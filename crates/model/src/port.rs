@@ -5,7 +5,7 @@ use crate::actor::{Actor, Credential, Source};
 use crate::decision::{Action, Ask, Decision};
 use crate::event::{Draft, DraftError, LeafHash};
 use crate::fault::PublicError;
-use crate::id::{ActorId, CredentialId, EventId, PersonId, ServiceId};
+use crate::id::{ActorId, CredentialId, EventId, PersonId, ServiceId, SessionId};
 use crate::resource::{Resource, SecretRef};
 use crate::secret::Secret;
 use async_trait::async_trait;
@@ -142,6 +142,85 @@ pub trait Resolve: Send + Sync {
     fn lock(&self, actor: &Actor, resource: Option<&Resource>) -> Option<LockNotice>;
 }
 
+/// Why a recording could not be written. The bytes must then not be forwarded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TapeError {
+    /// There is no room; worth another try.
+    #[error("there is no room for the recording: {0}")]
+    Full(String),
+    /// It cannot be written any more.
+    #[error("the recording cannot be written: {0}")]
+    Broken(String),
+}
+
+/// How far a recording has come. The root is over all frames (RFC 6962 section 2.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TapeState {
+    /// Number of frames.
+    pub frames: u64,
+    /// Length of the file in bytes.
+    pub bytes: u64,
+    /// Merkle root over the frames.
+    pub root: [u8; 32],
+}
+
+/// One recording that is being written. Frames are numbered in the order of the calls; on return
+/// from a call they survive the death of every process of ours. Never blocks for the disk.
+pub trait Tape: Send {
+    /// Writes a frame. `direction` is one of those in `verify::recording`; `at_us` is microseconds
+    /// since the recording began.
+    fn write(&mut self, at_us: u64, direction: u8, bytes: &[u8]) -> Result<(), TapeError>;
+    /// Writes what was typed in a terminal, sealed under the key of its line.
+    fn write_sealed(&mut self, at_us: u64, line: u64, bytes: &[u8]) -> Result<(), TapeError>;
+    /// Discloses the key of a line that was echoed.
+    fn disclose(&mut self, at_us: u64, line: u64) -> Result<(), TapeError>;
+    /// Frames and root so far.
+    fn state(&self) -> TapeState;
+    /// What makes all that was written so far durable; to be called where blocking is allowed.
+    fn syncer(&self) -> Box<dyn FnOnce() -> Result<(), TapeError> + Send>;
+}
+
+/// Keeps recordings.
+pub trait Recordings: Send + Sync {
+    /// Begins the recording of a session; its salt is in the ledger already.
+    fn begin(
+        &self,
+        session: SessionId,
+        salt: &[u8; 32],
+        started_us: i64,
+    ) -> Result<Box<dyn Tape>, TapeError>;
+}
+
+/// What the gateway signs in with on a target over SSH.
+pub struct SessionKey {
+    /// Private key in OpenSSH's format.
+    pub private_key: Secret,
+    /// Certificate for it as `TYPE BASE64`.
+    pub certificate: String,
+}
+
+/// Mints a key and certificate for one session.
+pub trait SessionKeys: Send + Sync {
+    /// A fresh key with a user certificate for `account`, good for minutes, whose key id names the
+    /// actor and the session and whose binding is the log entry of `session.start` at `index`.
+    fn session_key(
+        &self,
+        actor: &Actor,
+        session: SessionId,
+        account: &str,
+        index: u64,
+        leaf_hash: LeafHash,
+    ) -> Result<SessionKey, PublicError>;
+}
+
+/// How this gateway shows itself to SSH clients.
+pub trait HostKeys: Send + Sync {
+    /// Its private host key in OpenSSH's format (Ed25519).
+    fn host_key(&self) -> Secret;
+    /// A host certificate for that key and these names, as `TYPE BASE64`.
+    fn host_certificate(&self, names: &[String]) -> Result<String, PublicError>;
+}
+
 /// Looks secrets up where they are kept.
 pub trait Secrets: Send + Sync {
     /// The secret, read now.
@@ -179,7 +258,8 @@ pub struct CredentialRecord {
     pub id: CredentialId,
     /// Whom it names.
     pub actor: ActorId,
-    /// SHA-256 of an opaque token (hex), or of a certificate's public key info (hex).
+    /// SHA-256 (hex) of an opaque token, of a certificate's public key info, or of the blob of an
+    /// SSH certificate's key.
     pub digest: String,
     /// How its holder proved who they were.
     pub authn: &'static str,
@@ -238,6 +318,8 @@ pub trait Directory: Send + Sync {
     async fn add_credential(&self, record: CredentialRecord) -> Result<(), StateError>;
     /// The credential with this digest.
     async fn credential(&self, digest: &str) -> Result<Option<CredentialRecord>, StateError>;
+    /// Whose the registered SSH key is whose blob has this SHA-256 (hex).
+    async fn ssh_key(&self, digest: &str) -> Result<Option<ActorId>, StateError>;
     /// Revokes all credentials of an actor and gives the ids of those that were valid.
     async fn revoke_credentials(&self, actor: ActorId) -> Result<Vec<CredentialId>, StateError>;
 }

@@ -81,6 +81,18 @@ pub struct Account {
     pub name: String,
     /// The password; absent where the target trusts the gateway's address or certificate.
     pub password: Option<SecretRef>,
+    /// A private key in OpenSSH's format, for SSH.
+    pub key: Option<SecretRef>,
+    /// Whether the gateway signs in with a certificate that it mints for each session, with person
+    /// and session in its key id; the target trusts the gateway's authority for targets. For SSH.
+    pub certificate: bool,
+}
+
+impl Account {
+    /// An account with nothing to sign in with yet.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self { name: name.into(), password: None, key: None, certificate: false }
+    }
 }
 
 /// Something that can be reached through the gateway.
@@ -90,7 +102,7 @@ pub struct Resource {
     pub id: ResourceId,
     /// Its name; matches `[a-z0-9._-]+`.
     pub name: String,
-    /// `postgres`.
+    /// `postgres` or `ssh`.
     pub protocol: String,
     /// Host name or address of the target.
     pub host: String,
@@ -100,6 +112,9 @@ pub struct Resource {
     pub tls: UpstreamTls,
     /// PEM file with the certificate authorities for it; absent: the system's.
     pub ca_file: Option<String>,
+    /// For SSH: the host keys of the target, each as `TYPE BASE64`, or the authorities for it, each
+    /// as `@cert-authority TYPE BASE64`. A host that shows another key is not signed in to.
+    pub host_keys: Vec<String>,
     /// The accounts; the first is the default.
     pub accounts: Vec<Account>,
     /// The database when the client names none.

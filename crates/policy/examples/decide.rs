@@ -38,6 +38,7 @@ fn main() -> Result<(), PolicyErrors> {
         port: 5432,
         tls: UpstreamTls::VerifyFull,
         ca_file: None,
+        host_keys: Vec::new(),
         accounts: Vec::new(),
         database: None,
         depth: Depth::Disk,

@@ -240,6 +240,7 @@ mod tests {
             port: 1,
             tls: loggia_model::resource::UpstreamTls::VerifyFull,
             ca_file: None,
+            host_keys: Vec::new(),
             accounts: vec![],
             database: None,
             depth: loggia_model::resource::Depth::Disk,

@@ -42,6 +42,7 @@ fn resource(name: &str, labels: &[(&str, &str)]) -> Resource {
         port: 5432,
         tls: UpstreamTls::VerifyFull,
         ca_file: None,
+        host_keys: Vec::new(),
         accounts: Vec::new(),
         database: None,
         depth: Depth::Disk,

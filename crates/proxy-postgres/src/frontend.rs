@@ -227,6 +227,7 @@ async fn greet(
         database: wanted.database,
         application: text("application_name"),
         options: Some(options(&start)),
+        source: None,
     };
     let client = Client { stream, buffer, start };
     Ok(Arrival::Client(Box::new(opening), Box::new(client)))

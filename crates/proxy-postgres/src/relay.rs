@@ -22,11 +22,11 @@ use answers::make_room;
 use bytes::{Buf, BytesMut};
 use goodbye::Farewell;
 use loggia_gate::{
-    ActionRef, Dialled, EndNotice, EndReason, Ended, TargetWriter, Unrecorded, Watch,
+    ActionRef, Dialled, EndNotice, EndReason, EndSignal, Ended, TargetWriter, Unrecorded, Watch,
 };
 use loggia_model::{Fault, PublicError};
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
@@ -96,6 +96,7 @@ impl From<Unrecorded> for Stop {
 /// One session under way.
 pub(crate) struct Relay<'a> {
     watch: &'a mut Watch,
+    ended: Pin<Box<dyn Future<Output = EndNotice> + Send>>,
     parts: RelayParts,
     pending: Pending<ActionRef>,
     target_key: Option<CancelKey>,
@@ -200,6 +201,7 @@ impl<'a> Relay<'a> {
         let decoder = Decoder::new(parts.messages);
         let (client_read, client_write) = tokio::io::split(client.stream);
         Self {
+            ended: Box::pin(ended(watch.end_signal())),
             watch,
             parts,
             pending: Pending::default(),
@@ -243,6 +245,7 @@ impl<'a> Relay<'a> {
                 Happened::ClientWritten(Ok(())) | Happened::TargetWritten(Ok(())) => {}
                 Happened::ClientRead(Ok(1..)) => {
                     self.requests().await?;
+                    self.write_target_now()?;
                     // What the server skips is known without an answer.
                     self.results().await?;
                     self.client_first = false;
@@ -250,7 +253,7 @@ impl<'a> Relay<'a> {
                 Happened::TargetRead(Ok(1..)) => {
                     self.answers().await?;
                     // The client first: it can go on while we write down what it got.
-                    self.write_client_now().map_err(|_| Stop::ClientClosed)?;
+                    self.write_client_now()?;
                     self.results().await?;
                     if self.stalled {
                         self.requests().await?;
@@ -267,7 +270,7 @@ impl<'a> Relay<'a> {
         }
     }
 
-    /// Waits for whatever happens next. Each branch can be dropped half-way without loss.
+    /// Waits for whatever happens next.
     async fn next(&mut self) -> Happened {
         let reads_client = !self.stalled && self.target_out.waiting_bytes() < WAITING_BYTES_MAX;
         let reads_target = self.client_out.len() < WAITING_BYTES_MAX;
@@ -277,42 +280,85 @@ impl<'a> Relay<'a> {
         if reads_target {
             make_room(&mut self.target_in, TARGET_READ_BYTES);
         }
-        let writes_client = self.client_dirty || !self.client_out.is_empty();
         let reads = Reads { client: reads_client, target: reads_target };
-        tokio::select! {
-            biased;
-            notice = self.watch.ended() => Happened::Ended(notice),
-            ask = self.parts.registration.asks.recv() => Happened::CancelAsked(ask),
-            written = write_client(
-                &mut self.client_write,
-                &mut self.client_out,
-                &mut self.client_bytes,
-                &mut self.client_dirty,
-            ), if writes_client => Happened::ClientWritten(written),
-            written = write_target(&mut self.target_out, &mut self.target_dirty),
-                if self.target_dirty => Happened::TargetWritten(written),
-            read = reads.either(
-                self.client_read.read_buf(&mut self.client_in),
-                self.target_read.read_buf(&mut self.target_in),
-                self.client_first,
-            ) => read,
-        }
+        std::future::poll_fn(|cx| self.poll_next(cx, reads)).await
     }
 
-    /// Writes to the client what it takes at once.
-    fn write_client_now(&mut self) -> io::Result<()> {
-        let writing = pin!(write_client(
+    /// Looks whether anything happened. Everything that is polled here keeps where it was in the
+    /// relay itself, so that a future can be dropped half-way without loss.
+    fn poll_next(&mut self, cx: &mut Context<'_>, reads: Reads) -> Poll<Happened> {
+        if let Poll::Ready(notice) = self.ended.as_mut().poll(cx) {
+            return Poll::Ready(Happened::Ended(notice));
+        }
+        if let Poll::Ready(ask) = self.parts.registration.asks.poll_recv(cx) {
+            return Poll::Ready(Happened::CancelAsked(ask));
+        }
+        if (self.client_dirty || !self.client_out.is_empty())
+            && let Poll::Ready(written) = self.poll_write_client(cx)
+        {
+            return Poll::Ready(Happened::ClientWritten(written));
+        }
+        if self.target_dirty
+            && let Poll::Ready(written) = self.poll_write_target(cx)
+        {
+            return Poll::Ready(Happened::TargetWritten(written));
+        }
+        // In turns, so that neither side is starved by the other.
+        for client in [self.client_first, !self.client_first] {
+            let read = match client {
+                true if reads.client => pin!(self.client_read.read_buf(&mut self.client_in))
+                    .poll(cx)
+                    .map(Happened::ClientRead),
+                false if reads.target => pin!(self.target_read.read_buf(&mut self.target_in))
+                    .poll(cx)
+                    .map(Happened::TargetRead),
+                _ => Poll::Pending,
+            };
+            if read.is_ready() {
+                return read;
+            }
+        }
+        Poll::Pending
+    }
+
+    fn poll_write_client(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        pin!(write_client(
             &mut self.client_write,
             &mut self.client_out,
             &mut self.client_bytes,
             &mut self.client_dirty,
-        ));
+        ))
+        .poll(cx)
+    }
+
+    fn poll_write_target(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        pin!(write_target(&mut self.target_out, &mut self.target_dirty)).poll(cx)
+    }
+
+    /// Writes to the client what it takes at once.
+    fn write_client_now(&mut self) -> Result<(), Stop> {
         // Who is to be woken is told at the next turn of the loop, which tries again.
-        match writing.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(written) => written,
-            Poll::Pending => Ok(()),
+        match self.poll_write_client(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Err(_)) => Err(Stop::ClientClosed),
+            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
         }
     }
+
+    /// Writes to the target what it takes at once.
+    fn write_target_now(&mut self) -> Result<(), Stop> {
+        if !self.target_dirty {
+            return Ok(());
+        }
+        match self.poll_write_target(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Err(_)) => Err(Stop::TargetClosed),
+            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+        }
+    }
+}
+
+/// A loop that keeps this future does not enter itself anew among those who wait, at each turn.
+async fn ended(mut signal: EndSignal) -> EndNotice {
+    signal.ended().await
 }
 
 /// Which sides may be read now.
@@ -320,32 +366,6 @@ impl<'a> Relay<'a> {
 struct Reads {
     client: bool,
     target: bool,
-}
-
-impl Reads {
-    /// Reads whichever side has something; in turns, so that neither is starved by the other.
-    async fn either(
-        self,
-        client: impl Future<Output = io::Result<usize>>,
-        target: impl Future<Output = io::Result<usize>>,
-        client_first: bool,
-    ) -> Happened {
-        if client_first {
-            tokio::select! {
-                biased;
-                read = client, if self.client => Happened::ClientRead(read),
-                read = target, if self.target => Happened::TargetRead(read),
-                else => std::future::pending().await,
-            }
-        } else {
-            tokio::select! {
-                biased;
-                read = target, if self.target => Happened::TargetRead(read),
-                read = client, if self.client => Happened::ClientRead(read),
-                else => std::future::pending().await,
-            }
-        }
-    }
 }
 
 /// Writes what waits for the client and flushes. Dropped half-way, it goes on where it was.

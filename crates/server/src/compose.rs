@@ -2,6 +2,7 @@
 
 use crate::authorize::Policies;
 use crate::config::Config;
+use crate::recordings::Records;
 use crate::system::{SystemSecrets, mint, raise_open_files};
 use crate::{door, health, tls};
 use anyhow::Context;
@@ -9,8 +10,8 @@ use loggia_api::identity::EnrolmentCode;
 use loggia_control::{
     ChangeBy, Control, ControlApi, Cut, Declaration, DeclaredFile, EnrolmentCodes, Lock,
 };
-use loggia_gate::{EndNotice, GateMetrics, Limits, Sessions, Spine, SpineParts, listen};
-use loggia_identity::{Ca, Identifier, Settings, SignIn};
+use loggia_gate::{EndNotice, GateMetrics, Limits, Protocol, Sessions, Spine, SpineParts, listen};
+use loggia_identity::{Ca, Identifier, Settings, SignIn, SshAuthorities};
 use loggia_ledger::{Cosigning, Ledger, LedgerOptions};
 use loggia_model::catalogue::Kind;
 use loggia_model::id::{ActorId, EventId};
@@ -18,6 +19,8 @@ use loggia_model::port::{Append, Authorize, Decide, Directory, Follow, Identify,
 use loggia_model::{Mint, Secret};
 use loggia_proxy_postgres::upstream::TargetTls;
 use loggia_proxy_postgres::{Postgres, PostgresLimits, PostgresParts};
+use loggia_proxy_ssh::{Ssh, SshParts};
+use loggia_recordings::{RecordingFolder, RecordingsApi};
 use loggia_store::{Audit, LiveSession, LiveSessions, Store};
 use prometheus_client::registry::Registry;
 use sha2::{Digest, Sha256};
@@ -30,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// The protocols that this gateway speaks.
-pub const PROTOCOLS: [&str; 1] = ["postgres"];
+pub const PROTOCOLS: [&str; 2] = ["postgres", "ssh"];
 /// How often limits, expiry and locks are looked at.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(200);
 /// Between heartbeats.
@@ -56,6 +59,7 @@ pub(crate) struct Parts {
     pub(crate) sign_in: Arc<SignIn>,
     pub(crate) control_api: Arc<ControlApi>,
     pub(crate) store_api: Audit,
+    pub(crate) recordings_api: RecordingsApi,
     pub(crate) api_tls: Arc<rustls::ServerConfig>,
     pub(crate) mint: Mint,
     pub(crate) registry: Registry,
@@ -79,6 +83,8 @@ pub struct Addresses {
     pub api: SocketAddr,
     /// PostgreSQL.
     pub postgres: SocketAddr,
+    /// SSH.
+    pub ssh: SocketAddr,
     /// Metrics.
     pub metrics: SocketAddr,
 }
@@ -91,6 +97,10 @@ pub struct Foundation {
     pub control: Control,
     /// The authorities.
     pub ca: Arc<Ca>,
+    /// The authorities for SSH, and this gateway's host key.
+    pub ssh: Arc<SshAuthorities>,
+    /// Recordings of sessions.
+    pub recordings: Arc<RecordingFolder>,
     /// Time, randomness, ids.
     pub mint: Mint,
 }
@@ -99,6 +109,7 @@ pub struct Foundation {
 pub fn ledger_options(config: &Config) -> LedgerOptions {
     let mut options = LedgerOptions::new(&config.data, mint());
     options.segment_bytes = config.ledger.segment_mib << 20;
+    options.last_words = Some(crate::recordings::last_words(&config.data, &options.mint));
     options.checkpoint_copy = Some(checkpoint_copy(config));
     options.binary_hash = binary_hash();
     options.config_hash =
@@ -165,7 +176,10 @@ impl Foundation {
             .await
             .with_context(|| format!("{} cannot be opened", config.control_db().display()))?;
         let ca = Ca::open_or_create(&config.keys(), &mint, &config.names)?;
-        let foundation = Self { ledger, control, ca: Arc::new(ca), mint };
+        let ssh = SshAuthorities::open_or_create(&config.keys(), &mint, &ledger.origin())?;
+        let recordings = Arc::new(RecordingFolder::open(&config.data, &config.keys(), &mint)?);
+        let (ca, ssh) = (Arc::new(ca), Arc::new(ssh));
+        let foundation = Self { ledger, control, ca, ssh, recordings, mint };
         foundation.say_what_was_not_applied().await?;
         Ok(foundation)
     }
@@ -198,13 +212,15 @@ impl Gateway {
     pub async fn start(config: &Config, foundation: Foundation) -> anyhow::Result<Self> {
         let api = bind("listen.api", config.listen.api).await?;
         let postgres = bind("listen.postgres", config.listen.postgres).await?;
+        let ssh = bind("listen.ssh", config.listen.ssh).await?;
         let metrics = bind("listen.metrics", config.listen.metrics).await?;
         let addresses = Addresses {
             api: api.local_addr()?,
             postgres: postgres.local_addr()?,
+            ssh: ssh.local_addr()?,
             metrics: metrics.local_addr()?,
         };
-        let ca = Arc::clone(&foundation.ca);
+        let (ca, authorities) = (Arc::clone(&foundation.ca), Arc::clone(&foundation.ssh));
         let store = store(config, &foundation.ledger);
         let cosigning = crate::witnesses::cosigning(config, &foundation.ledger, &foundation.mint)?;
         let parts = parts(config, foundation, Arc::clone(&store), addresses.api)?;
@@ -217,17 +233,13 @@ impl Gateway {
             running: TaskTracker::new(),
             stop: CancellationToken::new(),
         };
-        gateway.serve(config, api, postgres, metrics)?;
+        gateway.serve_postgres(config, postgres)?;
+        gateway.serve_ssh(config, ssh, authorities)?;
+        gateway.serve(api, metrics);
         Ok(gateway)
     }
 
-    fn serve(
-        &self,
-        config: &Config,
-        api: TcpListener,
-        postgres: TcpListener,
-        metrics: TcpListener,
-    ) -> anyhow::Result<()> {
+    fn serve_postgres(&self, config: &Config, listener: TcpListener) -> anyhow::Result<()> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let frontend = Postgres::new(PostgresParts {
             tls: tls::server_config(&self.ca, &["postgresql"])?,
@@ -237,9 +249,40 @@ impl Gateway {
             notice: config.identity.notice.clone(),
             limits: PostgresLimits::default(),
         });
+        self.listen(listener, frontend);
+        Ok(())
+    }
+
+    fn serve_ssh(
+        &self,
+        config: &Config,
+        listener: TcpListener,
+        authorities: Arc<SshAuthorities>,
+    ) -> anyhow::Result<()> {
+        let frontend = Ssh::new(SshParts {
+            identify: Arc::clone(&self.parts.identify),
+            host_keys: Arc::clone(&authorities) as _,
+            names: config.names.clone(),
+            own: self.addresses.ssh,
+            resolve: Arc::new(self.parts.control.clone()),
+            session_keys: authorities,
+            secrets: Arc::new(SystemSecrets::new(&config.data)),
+            mint: self.parts.mint.clone(),
+            notice: config.identity.notice.clone(),
+        })
+        .map_err(crate::explain_public)?;
+        self.listen(listener, frontend);
+        Ok(())
+    }
+
+    fn listen<P: Protocol>(&self, listener: TcpListener, frontend: P) {
         let spine = Arc::clone(&self.parts.spine);
+        let (running, stop) = (self.running.clone(), self.stop.clone());
+        self.running.spawn(listen(listener, Arc::new(frontend), spine, running, stop));
+    }
+
+    fn serve(&self, api: TcpListener, metrics: TcpListener) {
         let (running, stop) = (&self.running, &self.stop);
-        running.spawn(listen(postgres, Arc::new(frontend), spine, running.clone(), stop.clone()));
         let parts = Arc::clone(&self.parts);
         running.spawn(door::serve(api, parts, running.clone(), stop.clone()));
         let router = health::metrics_router(Arc::clone(&self.parts));
@@ -251,7 +294,6 @@ impl Gateway {
             });
         }
         running.spawn(keep_house(Arc::clone(&self.parts), Arc::clone(&self.ca), stop.clone()));
-        Ok(())
     }
 
     /// Where it listens.
@@ -305,6 +347,7 @@ impl Gateway {
         let reason_shown = "this gateway is being shut down".to_owned();
         sessions.end_all(&EndNotice { code: "shutdown", reason: reason_shown, by: None });
         self.store.end_tails();
+        self.parts.recordings_api.end_watching();
         if tokio::time::timeout(GOODBYE_MAX, self.running.wait()).await.is_err() {
             tracing::warn!("some connections did not end in time");
         }
@@ -342,6 +385,31 @@ fn limits(config: &Config) -> Limits {
     Limits { connections_max, ..limits }
 }
 
+/// How somebody comes in: signing in, and what a credential is worth later.
+fn doors(
+    config: &Config,
+    (append, directory, mint): (Arc<dyn Append>, Arc<dyn Directory>, Mint),
+    ca: &Arc<Ca>,
+    ssh: Arc<SshAuthorities>,
+) -> (Arc<SignIn>, Arc<dyn Identify>) {
+    let settings = Settings {
+        credential_life_s: config.identity.credential_minutes * 60,
+        notice: config.identity.notice.clone(),
+    };
+    let (directory_of_doors, authorities) = (Arc::clone(&directory), Arc::clone(&ssh));
+    let sign_in = Arc::new(SignIn::new(
+        append,
+        directory_of_doors,
+        Arc::clone(ca),
+        authorities,
+        mint.clone(),
+        settings,
+    ));
+    let door = Arc::clone(&sign_in);
+    let identify = Arc::new(Identifier::new(directory, Arc::clone(ca), ssh, door, mint));
+    (sign_in, identify)
+}
+
 /// Names the implementation of every port.
 fn parts(
     config: &Config,
@@ -349,13 +417,13 @@ fn parts(
     store: Arc<Store>,
     api: SocketAddr,
 ) -> anyhow::Result<Parts> {
-    let Foundation { ledger, control, ca, mint } = foundation;
+    let Foundation { ledger, control, ca, ssh, recordings, mint } = foundation;
     let append: Arc<dyn Append> = Arc::clone(&ledger) as _;
     let decide: Arc<dyn Decide> = Arc::new(control.clone());
     let resolve: Arc<dyn Resolve> = Arc::new(control.clone());
     let directory: Arc<dyn Directory> = Arc::new(control.clone());
-    let identify: Arc<dyn Identify> =
-        Arc::new(Identifier::new(Arc::clone(&directory), Arc::clone(&ca), mint.clone()));
+    let ports = (Arc::clone(&append), directory, mint.clone());
+    let (sign_in, identify) = doors(config, ports, &ca, ssh);
     let sessions: Arc<Sessions> = Arc::default();
     let gate_metrics = GateMetrics::default();
     let spine = Arc::new(Spine::new(SpineParts {
@@ -363,6 +431,7 @@ fn parts(
         decide: Arc::clone(&decide),
         resolve: Arc::clone(&resolve),
         append: Arc::clone(&append),
+        recordings: Arc::clone(&recordings) as _,
         mint: mint.clone(),
         sessions: Arc::clone(&sessions),
         metrics: gate_metrics.clone(),
@@ -370,17 +439,19 @@ fn parts(
     }));
     let authorize: Arc<dyn Authorize> =
         Arc::new(Policies { decide, resolve, append: Arc::clone(&append), mint: mint.clone() });
-    let settings = Settings {
-        credential_life_s: config.identity.credential_minutes * 60,
-        notice: config.identity.notice.clone(),
-    };
-    let sign_in =
-        SignIn::new(Arc::clone(&append), directory, Arc::clone(&ca), mint.clone(), settings);
     let mut registry = Registry::default();
     gate_metrics.register(&mut registry);
     ledger.metrics().register(&mut registry);
     store.metrics().register(&mut registry);
     let live = Arc::new(Live { sessions: Arc::clone(&sessions) });
+    let records = Arc::new(Records { store: Arc::clone(&store), sessions: Arc::clone(&sessions) });
+    let recordings_api = RecordingsApi::new(
+        recordings,
+        records,
+        Arc::clone(&append),
+        Arc::clone(&authorize),
+        mint.clone(),
+    );
     let store_api = Audit::new(store, append, Arc::clone(&authorize), live, mint.clone());
     let address = public_address(config, api);
     let control_api = Arc::new(ControlApi {
@@ -397,9 +468,10 @@ fn parts(
         spine,
         identify,
         authorize,
-        sign_in: Arc::new(sign_in),
+        sign_in,
         control_api,
         store_api,
+        recordings_api,
         api_tls: tls::server_config(&ca, &["h2", "http/1.1"])?,
         mint,
         registry,

@@ -45,6 +45,8 @@ pub struct Listen {
     pub api: SocketAddr,
     /// PostgreSQL.
     pub postgres: SocketAddr,
+    /// SSH.
+    pub ssh: SocketAddr,
     /// Metrics; plain HTTP, no secrets.
     pub metrics: SocketAddr,
 }
@@ -54,6 +56,7 @@ impl Default for Listen {
         Self {
             api: SocketAddr::from(([127, 0, 0, 1], 7443)),
             postgres: SocketAddr::from(([127, 0, 0, 1], 7432)),
+            ssh: SocketAddr::from(([127, 0, 0, 1], 7022)),
             metrics: SocketAddr::from(([127, 0, 0, 1], 7464)),
         }
     }
@@ -121,15 +124,23 @@ pub struct SessionConfig {
     pub idle_minutes: u32,
     /// Time in all, in minutes.
     pub minutes: u32,
-    /// What its events may take in the ledger, in MiB.
+    /// What its events and its recording may take, in MiB; the session ends there.
     pub recorded_mib: u64,
+    /// What its recording may take, in MiB; beyond, bytes are hashed and counted, and not kept.
+    pub recording_mib: u64,
     /// How long a session waits for a ledger that takes no events before it is ended, in seconds.
     pub pause_seconds: u32,
 }
 
 impl Default for SessionConfig {
     fn default() -> Self {
-        Self { idle_minutes: 480, minutes: 1_440, recorded_mib: 8_192, pause_seconds: 30 }
+        Self {
+            idle_minutes: 480,
+            minutes: 1_440,
+            recorded_mib: 8_192,
+            recording_mib: 1_024,
+            pause_seconds: 30,
+        }
     }
 }
 
@@ -223,7 +234,9 @@ impl Config {
             return wrong("names must have at least one host name or address".to_owned());
         }
         let session = &self.session;
-        if session.idle_minutes == 0 || session.minutes == 0 || session.recorded_mib == 0 {
+        let minutes = [session.idle_minutes, session.minutes].map(u64::from);
+        let limits = [session.recorded_mib, session.recording_mib];
+        if minutes.into_iter().chain(limits).any(|limit| limit == 0) {
             return wrong("limits under [session] must be at least 1".to_owned());
         }
         Ok(())
@@ -247,11 +260,16 @@ impl Config {
             session: loggia_gate::SessionLimits {
                 idle_us_max: i64::from(self.session.idle_minutes) * minute_us,
                 session_us_max: i64::from(self.session.minutes) * minute_us,
-                recorded_bytes_max: self.session.recorded_mib << 20,
+                recorded_bytes_max: mib(self.session.recorded_mib),
+                recording_bytes_max: mib(self.session.recording_mib),
             },
             ..loggia_gate::Limits::default()
         }
     }
+}
+
+const fn mib(count: u64) -> u64 {
+    count.saturating_mul(1 << 20)
 }
 
 fn place_of(text: &str, offset: usize, name: &str) -> String {

@@ -4,7 +4,7 @@ use crate::compose::{PROTOCOLS, checkpoint_copy};
 use crate::config::Config;
 use crate::system::{SystemSecrets, mint};
 use loggia_control::{Declaration, DeclaredFile};
-use loggia_identity::Ca;
+use loggia_identity::{Ca, SshAuthorities};
 use loggia_model::Draft;
 use loggia_model::port::{Append, AppendError, Appended, OnDisk, Secrets};
 use loggia_model::resource::{Resource, UpstreamTls};
@@ -13,6 +13,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +63,8 @@ impl Finding {
 
 /// For a target to answer.
 const TARGET_WAIT_MAX: Duration = Duration::from_secs(3);
+/// What a server may say before its identification, in bytes.
+const IDENTIFICATION_BYTES_MAX: u64 = 8 * 1024;
 /// Below this, in bytes, the disk is nearly full.
 const FREE_BYTES_LOW: u64 = 1 << 30;
 
@@ -127,11 +130,15 @@ fn unsafe_leg(resource: &Resource) -> Option<Finding> {
 }
 
 fn missing_secrets(resource: &Resource, data: &Path) -> Vec<Finding> {
-    let accounts = resource.accounts.iter().filter_map(|account| {
-        let reference = account.password.as_ref()?;
+    let secrets = resource.accounts.iter().flat_map(|account| {
+        let password = account.password.as_ref().map(|reference| ("password", reference));
+        let key = account.key.as_ref().map(|reference| ("key", reference));
+        password.into_iter().chain(key).map(move |(what, reference)| (account, what, reference))
+    });
+    let missing = secrets.filter_map(|(account, what, reference)| {
         let error = SystemSecrets::new(data).resolve(reference).err()?;
         let message = format!(
-            "`{}`: the password of `{}` cannot be read: {}",
+            "`{}`: the {what} of `{}` cannot be read: {}",
             resource.name,
             account.name,
             error.cause.unwrap_or_default()
@@ -141,7 +148,7 @@ fn missing_secrets(resource: &Resource, data: &Path) -> Vec<Finding> {
                 .hint("the reference is read by the gateway, in its own environment"),
         )
     });
-    accounts.collect()
+    missing.collect()
 }
 
 /// Looks at a configured gateway's machine: disk, clock, keys, targets, what is not safe.
@@ -151,6 +158,7 @@ pub async fn doctor(config: &Config) -> Vec<Finding> {
     findings.push(copy_of_checkpoint(config));
     findings.extend(witnesses(config).await);
     findings.push(authorities(config));
+    findings.push(ssh_host_key(config));
     findings.push(clock());
     findings.extend(listeners(config));
     findings.extend(control_state(config).await);
@@ -280,6 +288,25 @@ fn authorities(config: &Config) -> Finding {
     }
 }
 
+/// The fingerprint is what somebody is shown who connects without `loggia ssh-config`.
+fn ssh_host_key(config: &Config) -> Finding {
+    if !config.keys().join("ssh-host.key").exists() {
+        let message = "there is no SSH host key yet";
+        return finding(Severity::Warning, "ssh", message).hint("the next `loggia up` makes it");
+    }
+    match SshAuthorities::open_or_create(&config.keys(), &mint(), "") {
+        Ok(ssh) => {
+            let message = format!("the SSH host key is {}", ssh.host_fingerprint());
+            finding(Severity::Good, "ssh", message)
+        }
+        Err(error) => {
+            let hint = error.hint();
+            let found = finding(Severity::Bad, "ssh", error.to_string());
+            Finding { hint, ..found }
+        }
+    }
+}
+
 fn clock() -> Finding {
     // Without a time service of our own the kernel's word is what there is.
     let synchronised = std::path::Path::new("/run/systemd/timesync/synchronized").exists()
@@ -294,7 +321,12 @@ fn clock() -> Finding {
 
 fn listeners(config: &Config) -> Vec<Finding> {
     let listen = &config.listen;
-    let open = [("api", listen.api), ("postgres", listen.postgres), ("metrics", listen.metrics)];
+    let open = [
+        ("api", listen.api),
+        ("postgres", listen.postgres),
+        ("ssh", listen.ssh),
+        ("metrics", listen.metrics),
+    ];
     let mut findings = Vec::new();
     for (name, address) in open {
         if name == "metrics" && !address.ip().is_loopback() {
@@ -337,11 +369,31 @@ async fn reaches(resource: &Resource) -> Finding {
     let address = (resource.host.as_str(), resource.port);
     let connect = tokio::net::TcpStream::connect(address);
     match tokio::time::timeout(TARGET_WAIT_MAX, connect).await {
+        Ok(Ok(stream)) if resource.protocol == "ssh" => speaks_ssh(name, stream).await,
         Ok(Ok(_)) => finding(Severity::Good, "target", format!("`{name}` answers")),
         Ok(Err(error)) => finding(Severity::Bad, "target", format!("`{name}`: {error}"))
             .hint("is it up, and reachable from this machine?"),
         Err(_) => finding(Severity::Bad, "target", format!("`{name}` does not answer in time")),
     }
+}
+
+/// An SSH server says so before it is asked (RFC 4253 section 4.2); lines may stand before. Its
+/// host key is looked at when a session begins, and a wrong one is refused there.
+async fn speaks_ssh(name: &str, stream: tokio::net::TcpStream) -> Finding {
+    let mut lines = BufReader::new(stream.take(IDENTIFICATION_BYTES_MAX)).lines();
+    let said = tokio::time::timeout(TARGET_WAIT_MAX, async {
+        while let Ok(Some(line)) = lines.next_line().await {
+            if line.starts_with("SSH-2.0-") || line.starts_with("SSH-1.99-") {
+                return true;
+            }
+        }
+        false
+    });
+    if said.await.unwrap_or(false) {
+        return finding(Severity::Good, "target", format!("`{name}` answers and speaks SSH"));
+    }
+    finding(Severity::Bad, "target", format!("`{name}` answers, but not as an SSH server"))
+        .hint("check `address` of the resource")
 }
 
 /// A ledger for those who only read control state.
@@ -367,5 +419,34 @@ impl Append for ReadOnly {
 
     fn origin(&self) -> String {
         String::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncWriteExt;
+
+    /// What is found of a server that says this and hangs up.
+    async fn found(said: &'static [u8]) -> Severity {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let _ = socket.write_all(said).await;
+        });
+        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let found = speaks_ssh("web-1", stream).await;
+        server.await.unwrap();
+        found.severity
+    }
+
+    #[tokio::test]
+    async fn an_ssh_server_is_told_from_another() {
+        assert_eq!(found(b"SSH-2.0-OpenSSH_9.2\r\n").await, Severity::Good);
+        assert_eq!(found(b"hello\r\nSSH-2.0-x\r\n").await, Severity::Good);
+        assert_eq!(found(b"220 mail ready\r\n").await, Severity::Bad);
+        assert_eq!(found(b"").await, Severity::Bad);
+        assert_eq!(found(&[b'x'; 20_000]).await, Severity::Bad);
     }
 }

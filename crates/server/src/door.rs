@@ -50,6 +50,7 @@ pub(crate) fn router(parts: &Arc<Parts>) -> Router {
         .merge(loggia_identity::routes(Arc::clone(&parts.sign_in)))
         .merge(loggia_control::routes(Arc::clone(&parts.control_api)))
         .merge(loggia_store::routes(parts.store_api.clone()))
+        .merge(loggia_recordings::routes(parts.recordings_api.clone()))
         .merge(crate::live::routes(Arc::clone(parts)))
         .merge(crate::receipt::routes(Arc::clone(parts)))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(parts), identify));

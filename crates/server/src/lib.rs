@@ -14,6 +14,7 @@ pub mod init;
 mod live;
 mod openapi;
 mod receipt;
+mod recordings;
 pub mod remote;
 pub mod system;
 mod tls;
@@ -44,6 +45,17 @@ fn explain(error: loggia_ledger::LedgerError) -> anyhow::Error {
     match error.hint() {
         Some(hint) => anyhow::Error::new(Hinted { message: error.to_string(), hint }),
         None => error.into(),
+    }
+}
+
+fn explain_public(error: loggia_model::PublicError) -> anyhow::Error {
+    let message = match &error.cause {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    };
+    match error.hint {
+        Some(hint) => anyhow::Error::new(Hinted { message, hint }),
+        None => anyhow::anyhow!(message),
     }
 }
 

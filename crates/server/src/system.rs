@@ -3,10 +3,12 @@
 use loggia_model::port::Secrets;
 use loggia_model::resource::SecretRef;
 use loggia_model::{Clock, Entropy, Fault, Mint, PublicError, Secret};
+use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use zeroize::Zeroize;
 
 /// The wall clock of the machine.
 pub struct SystemClock;
@@ -19,22 +21,61 @@ impl Clock for SystemClock {
     }
 }
 
-/// The randomness of the operating system.
-pub struct SystemEntropy;
+/// The randomness of the operating system. What events need of it, on every statement, is drawn
+/// ahead, many bytes with one call; each byte is given out once and wiped then.
+pub struct SystemEntropy {
+    ahead: Mutex<Ahead>,
+}
+
+/// Bytes drawn with one call.
+const AHEAD_BYTES: usize = 4_096;
+/// What asks for more at once (keys) has it from the operating system.
+const SMALL_BYTES_MAX: usize = 64;
+
+struct Ahead {
+    bytes: [u8; AHEAD_BYTES],
+    used: usize,
+}
+
+impl Default for SystemEntropy {
+    fn default() -> Self {
+        Self { ahead: Mutex::new(Ahead { bytes: [0; AHEAD_BYTES], used: AHEAD_BYTES }) }
+    }
+}
 
 impl Entropy for SystemEntropy {
     fn fill(&self, buffer: &mut [u8]) {
-        if let Err(error) = getrandom::fill(buffer) {
-            // Without randomness every seal and every key would be open; nothing may go on.
-            tracing::error!(%error, "the operating system gives no randomness; the process ends");
-            std::process::abort();
+        if buffer.len() > SMALL_BYTES_MAX {
+            return from_system(buffer);
         }
+        let mut ahead = self.ahead.lock();
+        if ahead.used + buffer.len() > AHEAD_BYTES {
+            from_system(&mut ahead.bytes);
+            ahead.used = 0;
+        }
+        let (from, to) = (ahead.used, ahead.used + buffer.len());
+        ahead.used = to;
+        match ahead.bytes.get_mut(from..to) {
+            Some(fresh) => {
+                buffer.copy_from_slice(fresh);
+                fresh.zeroize();
+            }
+            None => from_system(buffer),
+        }
+    }
+}
+
+fn from_system(buffer: &mut [u8]) {
+    if let Err(error) = getrandom::fill(buffer) {
+        // Without randomness every seal and every key would be open; nothing may go on.
+        tracing::error!(%error, "the operating system gives no randomness; the process ends");
+        std::process::abort();
     }
 }
 
 /// Ids and drafts from the machine's own clock and randomness.
 pub fn mint() -> Mint {
-    Mint::new(Arc::new(SystemClock), Arc::new(SystemEntropy))
+    Mint::new(Arc::new(SystemClock), Arc::new(SystemEntropy::default()))
 }
 
 /// Looks secrets up in the environment and in files, at each use, so that a rotated one is found.
@@ -116,6 +157,19 @@ pub fn raise_open_files() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn no_random_bytes_are_given_out_twice() {
+        let entropy = SystemEntropy::default();
+        let mut seen = HashSet::new();
+        for length in [10, 16, 42, SMALL_BYTES_MAX, SMALL_BYTES_MAX + 1].repeat(200) {
+            let mut bytes = vec![0; length];
+            entropy.fill(&mut bytes);
+            assert!(bytes.iter().any(|byte| *byte != 0), "{length} bytes were not filled");
+            assert!(seen.insert(bytes), "{length} bytes came twice");
+        }
+    }
 
     #[test]
     fn the_gateways_own_files_are_not_given_to_targets() {

@@ -1,13 +1,19 @@
 //! The newest events, in memory: contiguous by index, bounded in bytes. Results are attached to
 //! their actions as they arrive.
+//!
+//! Of most events only an outline is read as they come; the rest when somebody looks at them, and
+//! is then kept. The room for that counts from the beginning, so that a search never makes memory
+//! outgrow its bound.
 
-use crate::record::{Context, Record, ResultPart};
+use crate::joins::Referred;
+use crate::outline::Outline;
+use crate::record::{Context, KINDS_WITH_RESULT, Prepared, Record};
 use loggia_model::Kind;
 use loggia_model::id::{EventId, SessionId};
 use loggia_model::port::Committed;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::{ControlFlow, Range};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Sessions that are remembered at most; of those beyond it the ones that ended go first.
 const SESSIONS_MAX: usize = 10_000;
@@ -22,9 +28,58 @@ pub(crate) struct SessionEntry {
     pub(crate) end: Option<Committed>,
 }
 
+/// An entry in memory: with its record, or with what it takes to make that.
+pub(crate) struct Slot {
+    entry: Committed,
+    id: Option<EventId>,
+    /// Of a result: its action.
+    of: Option<EventId>,
+    is_action: bool,
+    context: Option<Arc<Context>>,
+    prepared: Option<Arc<Prepared>>,
+    /// Index of its result.
+    result: Option<u64>,
+    record: OnceLock<Box<Record>>,
+}
+
+impl Slot {
+    /// An entry that was read as a whole, with all that it refers to.
+    pub(crate) fn whole(record: Record) -> Self {
+        Self {
+            entry: record.entry.clone(),
+            id: record.id,
+            of: record.of,
+            is_action: record.is_action(),
+            context: record.context.clone(),
+            prepared: record.prepared.clone(),
+            result: None,
+            record: OnceLock::from(Box::new(record)),
+        }
+    }
+
+    /// An entry of which only the outline was read, with what it refers to.
+    pub(crate) fn outlined(entry: Committed, outline: Outline, referred: Referred) -> Self {
+        Self {
+            entry,
+            id: Some(outline.id),
+            of: outline.of,
+            is_action: KINDS_WITH_RESULT.contains(&outline.kind),
+            context: referred.context,
+            prepared: referred.prepared,
+            result: None,
+            record: OnceLock::new(),
+        }
+    }
+
+    /// Bytes that it takes, its record included whether that is made yet or not.
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + Record::bytes_max(&self.entry)
+    }
+}
+
 /// The newest events.
 pub(crate) struct Hot {
-    records: VecDeque<Record>,
+    slots: VecDeque<Slot>,
     /// Index of the first record; of the next entry where there is none.
     floor: u64,
     bytes: usize,
@@ -44,7 +99,7 @@ impl Hot {
     /// Empty; the next entry is `next`.
     pub(crate) fn new(next: u64, bytes_max: usize) -> Self {
         Self {
-            records: VecDeque::new(),
+            slots: VecDeque::new(),
             floor: next,
             bytes: 0,
             bytes_max,
@@ -63,50 +118,69 @@ impl Hot {
 
     /// Index of the entry that comes next.
     pub(crate) fn next(&self) -> u64 {
-        self.floor + self.records.len() as u64
+        self.floor + self.slots.len() as u64
     }
 
-    /// Number of records.
+    /// Number of events.
     pub(crate) fn len(&self) -> usize {
-        self.records.len()
+        self.slots.len()
     }
 
-    /// Bytes that the records take.
+    /// Bytes that the events take once all of them were looked at.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Takes the next record. Gives the index of the action to which it is the result.
-    pub(crate) fn push(&mut self, record: Record) -> Option<u64> {
-        self.note_session(&record);
-        let mut action = None;
-        if let (Some(of), Some(result)) = (record.of, record.of.and(record.as_result())) {
-            action = self.attach(of, result);
+    /// Takes the next entry. Gives the index of the action to which it is the result.
+    pub(crate) fn push(&mut self, slot: Slot) -> Option<u64> {
+        let index = slot.entry.index;
+        if let Some(record) = slot.record.get() {
+            self.note_session(record);
         }
-        if let Some(id) = record.id.filter(|_| record.is_action()) {
-            self.waiting.insert(id, record.index);
+        let action = slot.of.and_then(|of| self.attach(of, index));
+        if let Some(id) = slot.id.filter(|_| slot.is_action) {
+            self.waiting.insert(id, index);
         }
-        self.bytes += record.bytes();
-        self.records.push_back(record);
+        self.bytes += slot.bytes();
+        self.slots.push_back(slot);
         self.evict();
         action
     }
 
-    fn attach(&mut self, of: EventId, result: Arc<ResultPart>) -> Option<u64> {
+    fn attach(&mut self, of: EventId, result: u64) -> Option<u64> {
         let index = self.waiting.remove(&of)?;
-        let place = usize::try_from(index.checked_sub(self.floor)?).ok()?;
-        self.records.get_mut(place)?.result = Some(result);
+        let place = self.place(index)?;
+        let slot = self.slots.get_mut(place)?;
+        slot.result = Some(result);
+        // Whoever looked at the action already looked at it without a result.
+        slot.record.take();
         Some(index)
+    }
+
+    fn place(&self, index: u64) -> Option<usize> {
+        usize::try_from(index.checked_sub(self.floor)?).ok()
     }
 
     /// The record of this index, where it is in memory.
     pub(crate) fn record(&self, index: u64) -> Option<&Record> {
-        self.records.get(usize::try_from(index.checked_sub(self.floor)?).ok()?)
+        self.slots.get(self.place(index)?).map(|slot| self.read(slot))
+    }
+
+    fn read<'a>(&'a self, slot: &'a Slot) -> &'a Record {
+        slot.record.get_or_init(|| {
+            let (mut record, _) = Record::read(&slot.entry);
+            record.context.clone_from(&slot.context);
+            record.prepared.clone_from(&slot.prepared);
+            // A result is younger than its action, so it is in memory too, and has none itself.
+            let result = slot.result.and_then(|index| self.record(index));
+            record.result = result.and_then(Record::as_result);
+            Box::new(record)
+        })
     }
 
     fn evict(&mut self) {
-        while self.bytes > self.bytes_max && self.records.len() > 1 {
-            let Some(oldest) = self.records.pop_front() else { return };
+        while self.bytes > self.bytes_max && self.slots.len() > 1 {
+            let Some(oldest) = self.slots.pop_front() else { return };
             self.bytes = self.bytes.saturating_sub(oldest.bytes());
             self.floor += 1;
             if let Some(id) = oldest.id {
@@ -186,10 +260,10 @@ impl Hot {
     ) -> Option<()> {
         let from = usize::try_from(range.start.checked_sub(self.floor)?).ok()?;
         let to = usize::try_from(range.end.checked_sub(self.floor)?).ok()?;
-        if from > to || to > self.records.len() {
+        if from > to || to > self.slots.len() {
             return None;
         }
-        let records = self.records.range(from..to);
+        let records = self.slots.range(from..to).map(|slot| self.read(slot));
         if newest_first {
             let _ = records.rev().try_for_each(&mut look);
         } else {

@@ -49,6 +49,13 @@ impl<K: Copy + Eq + Hash, V: Clone> Lately<K, V> {
 /// `None` inside: it was looked for and is not in the log.
 type Known<T> = Mutex<Lately<EventId, Option<Arc<T>>>>;
 
+/// What one event refers to.
+#[derive(Debug, Default)]
+pub(crate) struct Referred {
+    pub(crate) context: Option<Arc<Context>>,
+    pub(crate) prepared: Option<Arc<Prepared>>,
+}
+
 /// Everything that events refer to.
 pub(crate) struct Joins {
     contexts: Known<Context>,
@@ -68,12 +75,10 @@ impl Joins {
         log: &Log,
         budget: &Budget,
     ) -> Result<(), Stopped> {
-        if let Some(id) = record.context_id {
-            record.context = self.context(id, record.index, log, budget, 0)?;
-        }
-        if let Some(id) = record.prepared_id {
-            record.prepared = self.prepared(id, record.index, log, budget)?;
-        }
+        let ids = (record.context_id, record.prepared_id);
+        let referred = self.referred(ids, record.index, log, budget)?;
+        record.context = referred.context;
+        record.prepared = referred.prepared;
         let (Some(id), Some(opened)) = (record.id, opened) else { return Ok(()) };
         match record.kind {
             Some(Kind::SessionStart | Kind::SessionContext) => {
@@ -88,6 +93,24 @@ impl Joins {
             _ => {}
         }
         Ok(())
+    }
+
+    /// What an event at `index` refers to: its context and its prepared statement, by their ids.
+    pub(crate) fn referred(
+        &self,
+        (context, prepared): (Option<EventId>, Option<EventId>),
+        index: u64,
+        log: &Log,
+        budget: &Budget,
+    ) -> Result<Referred, Stopped> {
+        let mut referred = Referred::default();
+        if let Some(id) = context {
+            referred.context = self.context(id, index, log, budget, 0)?;
+        }
+        if let Some(id) = prepared {
+            referred.prepared = self.prepared(id, index, log, budget)?;
+        }
+        Ok(referred)
     }
 
     fn context(

@@ -12,6 +12,7 @@ mod joins;
 mod log;
 mod matching;
 mod metrics;
+mod outline;
 pub mod query;
 mod record;
 mod render;

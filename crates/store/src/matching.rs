@@ -2,7 +2,6 @@
 
 use crate::query::{Expr, Pattern, Query, Term};
 use crate::record::{Record, UNREADABLE, effect_bit};
-use loggia_model::Kind;
 use loggia_model::id::SessionId;
 use memchr::memmem::Finder;
 
@@ -26,9 +25,9 @@ impl Matcher {
         Self { expr: ready(&query.expr), wants_results: query.wants_results() }
     }
 
-    /// Whether the record is to be shown: a result only where it is asked for by itself.
+    /// Whether the record is to be shown: one that stands with another only where it is asked for.
     pub(crate) fn finds(&self, record: &Record) -> bool {
-        (self.wants_results || record.kind != Some(Kind::SqlResult)) && self.matches(record)
+        (self.wants_results || !record.beside) && self.matches(record)
     }
 
     /// Whether the query holds for the record.
@@ -116,6 +115,7 @@ fn term_holds(term: &Term, record: &Record) -> bool {
         Term::Sqlstate(pattern) => is(pattern, record.outcome().sqlstate.as_deref()),
         Term::Since(us) => record.time_us >= *us,
         Term::Until(us) => record.time_us < *us,
+        Term::Exit(bounds) => record.outcome().exit.is_some_and(|exit| bounds.contains(exit)),
         Term::Rows(bounds) => record.outcome().rows.is_some_and(|rows| bounds.contains(rows)),
         Term::DurationUs(bounds) => {
             record.outcome().duration_us.is_some_and(|took| bounds.contains(took))

@@ -66,6 +66,7 @@ pub const FIELDS: &[Field] = &[
     ),
     field("source", "address or network the actor came from", "source:10.0.0.0/8"),
     field("sqlstate", "SQLSTATE of an error; may end in *", "sqlstate:42*"),
+    field("exit", "exit status of a program; with >, >=, <, <= or a..b", "exit:>0"),
     field("since", "time ago, date or RFC 3339 time; inclusive", "since:1h"),
     field("until", "time ago, date or RFC 3339 time; exclusive", "until:2026-11-01"),
     field("rows", "number of rows; with >, >=, <, <= or a..b", "rows:>100"),
@@ -122,6 +123,8 @@ pub enum Term {
     Source(Net),
     /// SQLSTATE of the error.
     Sqlstate(Pattern),
+    /// Exit status of a program.
+    Exit(Bounds),
     /// At this time or later, microseconds since 1970.
     Since(i64),
     /// Before this time, microseconds since 1970.
@@ -199,11 +202,15 @@ impl Query {
         self.required().filter_map(until).min()
     }
 
-    /// Whether results are asked for by themselves. Otherwise they are found with their actions.
+    /// Whether results are asked for by themselves. Otherwise they are found with their actions,
+    /// and that a recording grew is shown with its session.
     pub fn wants_results(&self) -> bool {
+        let beside = |kind: &&Kind| kind.is_result() || **kind == Kind::RecordingGrown;
         self.expr.any_term(&|term| match term {
             Term::Id(_) => true,
-            Term::Kind(pattern) => pattern.is_exactly(Kind::SqlResult.code()),
+            Term::Kind(pattern) => {
+                Kind::ALL.iter().filter(beside).any(|kind| pattern.is_exactly(kind.code()))
+            }
             _ => false,
         })
     }

@@ -19,14 +19,30 @@ pub(crate) const UNREADABLE: &str = "unreadable";
 pub(crate) const CIRCUMSTANCES: [&str; 5] = ["actor", "decision", "intent", "resource", "source"];
 /// The words of `outcome.status`.
 const STATUSES: [&str; 6] = ["ok", "error", "denied", "partial", "cancelled", "unknown"];
-/// The kinds of action for which a `sql.result` may come.
-const KINDS_WITH_RESULT: [Kind; 6] = [
+/// The kinds of action for which a result may come.
+pub(crate) const KINDS_WITH_RESULT: [Kind; 11] = [
     Kind::SqlStatement,
     Kind::SqlFetch,
     Kind::SqlCall,
     Kind::SqlPrepare,
     Kind::SqlOpaque,
     Kind::SqlCancel,
+    Kind::SshShell,
+    Kind::SshExec,
+    Kind::SshSubsystem,
+    Kind::SshForward,
+    Kind::FileOperation,
+];
+/// Where an event may say how many bytes it is about; the largest counts.
+const BYTES: [&str; 8] = [
+    "/outcome/bytes",
+    "/outcome/copied_bytes",
+    "/outcome/bytes_in",
+    "/outcome/bytes_out",
+    "/outcome/bytes_read",
+    "/outcome/bytes_written",
+    "/detail/bytes",
+    "/detail/bytes_out",
 ];
 
 /// An entry with what its disclosure tells.
@@ -216,19 +232,20 @@ pub(crate) struct Outcome {
     pub(crate) bytes: Option<u64>,
     pub(crate) duration_us: Option<u64>,
     pub(crate) sqlstate: Option<Box<str>>,
+    /// Exit status of a program.
+    pub(crate) exit: Option<u64>,
 }
 
 impl Outcome {
     fn of(opened: &Opened) -> Self {
         let status = opened.str_at("/outcome/status");
-        let bytes =
-            ["/outcome/bytes", "/outcome/copied_bytes", "/detail/bytes", "/detail/bytes_out"];
         Self {
             status: status.and_then(|word| STATUSES.into_iter().find(|known| *known == word)),
             rows: opened.count_at("/outcome/rows"),
-            bytes: bytes.iter().filter_map(|pointer| opened.count_at(pointer)).max(),
+            bytes: BYTES.iter().filter_map(|pointer| opened.count_at(pointer)).max(),
             duration_us: opened.count_at("/outcome/duration_us"),
             sqlstate: opened.str_at("/outcome/sqlstate").map(Box::from),
+            exit: opened.count_at("/outcome/exit_status"),
         }
     }
 }
@@ -258,6 +275,9 @@ pub(crate) struct Record {
     pub(crate) context_id: Option<EventId>,
     /// Of a result: its action.
     pub(crate) of: Option<EventId>,
+    /// Shown with another event, by itself only where it is asked for: a result with its action,
+    /// that a recording grew with its session.
+    pub(crate) beside: bool,
     /// The event in which the text of the statement stands.
     pub(crate) prepared_id: Option<EventId>,
     /// One bit for each effect.
@@ -308,7 +328,11 @@ impl Record {
             actor: event.actor,
             session: event.session.map(|place| place.id),
             context_id: event.session.and_then(|place| place.context),
-            of: reference("/detail/of").filter(|_| kind == Some(Kind::SqlResult)),
+            of: reference("/detail/of").filter(|_| kind.is_some_and(Kind::is_result)),
+            beside: match kind {
+                Some(Kind::RecordingGrown) => opened.at("/detail/recovered").is_none(),
+                other => other.is_some_and(Kind::is_result),
+            },
             prepared_id: reference("/detail/prepared"),
             effects: effect_bits(&event.whole),
             facts: Facts::of(opened),
@@ -332,6 +356,7 @@ impl Record {
             session: None,
             context_id: None,
             of: None,
+            beside: false,
             prepared_id: None,
             effects: 0,
             facts: Facts::default(),
@@ -351,7 +376,8 @@ impl Record {
 
     /// Whether a result must come for it, unless it was lost.
     pub(crate) fn awaits_result(&self) -> bool {
-        matches!(self.kind, Some(Kind::SqlStatement | Kind::SqlFetch | Kind::SqlCall))
+        let may_have_none = [Kind::SqlPrepare, Kind::SqlOpaque, Kind::SqlCancel];
+        self.is_action() && !self.kind.is_some_and(|kind| may_have_none.contains(&kind))
     }
 
     /// How it went, with its result where that is known.
@@ -370,20 +396,12 @@ impl Record {
         }))
     }
 
-    /// Bytes that it takes in memory, without what it shares with others.
-    pub(crate) fn bytes(&self) -> usize {
-        let facts = [
-            &self.facts.actor_name,
-            &self.facts.resource,
-            &self.facts.resource_id,
-            &self.facts.account,
-            &self.outcome.sqlstate,
-        ];
-        let facts: usize = facts.into_iter().flatten().map(|text| text.len()).sum();
-        let strings = self.text.len() + self.entry.leaf.len() + self.entry.disclosure.len() + facts;
-        // A result's part in its action, and the allocator's share.
-        let result = if self.of.is_some() { size_of::<ResultPart>() } else { 0 };
-        size_of::<Self>() + strings + result + 64
+    /// Bytes that the record of an entry takes in memory at most, without what it shares with
+    /// others. Its strings stand in leaf and disclosure, seldom shorter than they are folded.
+    pub(crate) fn bytes_max(entry: &Committed) -> usize {
+        let strings = entry.leaf.len() + entry.disclosure.len();
+        // Read from the log and folded; of a result its part in its action; the allocator's share.
+        2 * strings + size_of::<Self>() + size_of::<ResultPart>() + 128
     }
 }
 

@@ -310,7 +310,8 @@ impl Waiting {
         let mut waiting = Self {
             actions: HashMap::new(),
             urgent: HashMap::new(),
-            result: code(Kind::SqlResult),
+            // Of every kind of result; what else ends so is looked at and is none.
+            result: Finder::new(b".result\"").into_owned(),
             end: code(Kind::SessionEnd),
         };
         for (place, record) in records.iter().enumerate() {

@@ -131,10 +131,7 @@ impl Store {
         let known = self.hot.read().session(id);
         let start = match &known {
             Some(entry) => entry.start.clone(),
-            None => self.find_start(id, &mut budget)?.ok_or_else(|| {
-                PublicError::new("not_found", Fault::Client, format!("there is no session {id}"))
-                    .hint("loggia session ls lists sessions")
-            })?,
+            None => self.find_start(id, &mut budget)?.ok_or_else(|| no_session(id))?,
         };
         let mut walk = Walk {
             store: self,
@@ -154,6 +151,46 @@ impl Store {
             items: walk.items.iter().map(render::event).collect(),
             next: next.map(crate::routes::cursor),
         })
+    }
+
+    /// Shows `each` the entries of a session that are of the `wanted` kinds, in order, up to its
+    /// end or that of the log.
+    ///
+    /// Fails with `not_found` where the log has no such session.
+    pub fn visit_session(
+        &self,
+        id: SessionId,
+        wanted: &dyn Fn(Kind) -> bool,
+        cancelled: &Arc<AtomicBool>,
+        each: &mut dyn FnMut(&Committed),
+    ) -> Result<(), PublicError> {
+        let mut budget = self.budget(cancelled);
+        let known = self.hot.read().session(id);
+        let (start, end) = match known {
+            Some(entry) => (entry.start.index, entry.end.map(|end| end.index)),
+            None => match self.find_start(id, &mut budget)? {
+                Some(start) => (start.index, None),
+                None => return Err(no_session(id)),
+            },
+        };
+        let needle = Finder::new(&format!("\"id\":\"{id}\"")).into_owned();
+        let mut at = start;
+        while at < end.map_or(self.log.size(), |end| end + 1) {
+            let to = end.map_or(self.log.size(), |end| end + 1).min(chunk_above(at));
+            for entry in self.log.read(at, to, &mut budget)? {
+                let of_it = needle.find(&entry.leaf).and(Event::parse(&entry.leaf).ok());
+                let of_it = of_it.filter(|event| event.session.is_some_and(|one| one.id == id));
+                let Some(kind) = of_it.and_then(|event| event.known_kind()) else { continue };
+                if wanted(kind) {
+                    each(&entry);
+                }
+                if kind == Kind::SessionEnd {
+                    return Ok(());
+                }
+            }
+            at = to;
+        }
+        Ok(())
     }
 
     /// The first event of a session. Its id says when it was made, a moment before.
@@ -183,6 +220,11 @@ impl Store {
         }
         Ok(None)
     }
+}
+
+fn no_session(id: SessionId) -> PublicError {
+    PublicError::new("not_found", Fault::Client, format!("there is no session {id}"))
+        .hint("loggia session ls lists sessions")
 }
 
 /// A walk through the log along one session.
@@ -253,8 +295,8 @@ fn take(
     items: &mut Vec<Record>,
     end: &mut Option<Committed>,
 ) -> ControlFlow<()> {
-    // A result is shown with its action.
-    if record.session == Some(id) && record.kind != Some(Kind::SqlResult) {
+    // A result is shown with its action, how a recording grew with the session.
+    if record.session == Some(id) && !record.beside {
         items.push(record.clone());
     }
     if record.session == Some(id) && record.kind == Some(Kind::SessionEnd) {
@@ -325,6 +367,8 @@ fn summary(entry: &SessionEntry, live: Option<&LiveSession>) -> SessionSummary {
         summary.actions = count("/detail/actions");
         summary.bytes_in = count("/detail/bytes_in");
         summary.bytes_out = count("/detail/bytes_out");
+        summary.recording_frames = count("/detail/recording_frames");
+        summary.recording_bytes = count("/detail/recording_bytes");
         summary.end_reason = text(&end, "/detail/reason");
         summary.end_note = text(&end, "/detail/note");
     }

@@ -1,9 +1,10 @@
 //! The follower: takes entries as they are on disk, keeps the newest, tells those who follow.
 
-use crate::hot::Hot;
-use crate::joins::Joins;
+use crate::hot::{Hot, Slot};
+use crate::joins::{Joins, Referred};
 use crate::log::{Budget, Log};
 use crate::metrics::StoreMetrics;
+use crate::outline::Outline;
 use crate::record::Record;
 use loggia_model::port::{Committed, Follow, ReadLog};
 use parking_lot::{Mutex, RwLock};
@@ -15,8 +16,11 @@ use tokio::sync::{broadcast, watch};
 /// Events that a tail may be behind before it skips.
 pub(crate) const TAIL_EVENTS_MAX: usize = 8_192;
 /// What an event takes in memory, roughly; says how many to read back at the start.
-const EVENT_BYTES_GUESS: usize = 1_536;
-/// Entries read and time taken at most to find what one new entry refers to.
+const EVENT_BYTES_GUESS: usize = 2_560;
+/// Entries that are taken with one lock of what is in memory.
+const TAKEN_ENTRIES: usize = 256;
+/// Entries read at most to find what one new entry refers to, and time taken for all that come
+/// together.
 const JOIN_ENTRIES_MAX: u64 = 2_000_000;
 const JOIN_TIME_MAX: Duration = Duration::from_secs(20);
 
@@ -105,15 +109,52 @@ impl Store {
         self.log.size().max(self.hot.read().next())
     }
 
-    fn ready(&self, entry: &Committed) -> Record {
+    /// An entry with what it refers to; of a frequent kind only as far as the others need it.
+    fn slot(&self, entry: &Committed, budget: &Budget) -> Slot {
+        // The event is then found without its circumstances; nothing of it is lost.
+        let warn = |_| tracing::warn!(entry.index, "what an event refers to could not be read");
+        if let Some(outline) = Outline::of(entry) {
+            let ids = (outline.context_id, outline.prepared_id);
+            let referred = self.joins.referred(ids, entry.index, &self.log, budget);
+            return Slot::outlined(
+                entry.clone(),
+                outline,
+                referred.unwrap_or_else(|stopped| {
+                    warn(stopped);
+                    Referred::default()
+                }),
+            );
+        }
         let (mut record, opened) = Record::read(entry);
+        let joined = self.joins.join(&mut record, opened.as_ref(), &self.log, budget);
+        joined.unwrap_or_else(warn);
+        Slot::whole(record)
+    }
+
+    /// Takes entries that follow each other.
+    fn take(&self, entries: &[Committed]) {
         let never = Arc::new(AtomicBool::new(false));
         let budget = Budget::new(JOIN_ENTRIES_MAX, JOIN_TIME_MAX, never);
-        if self.joins.join(&mut record, opened.as_ref(), &self.log, &budget).is_err() {
-            // The event is found without its circumstances; nothing of it is lost.
-            tracing::warn!(index = entry.index, "what an event refers to could not be read");
+        let slots: Vec<Slot> = entries.iter().map(|entry| self.slot(entry, &budget)).collect();
+        let told = self.news.receiver_count() > 0;
+        let mut hot = self.hot.write();
+        for (entry, slot) in entries.iter().zip(slots) {
+            let next = hot.next();
+            if entry.index < next {
+                continue;
+            }
+            if entry.index > next {
+                // Promised not to happen. What is between stays in the log, where it is found.
+                tracing::error!(next, index = entry.index, "the ledger left entries out");
+                *hot = Hot::new(entry.index, self.config.memory_bytes_max);
+            }
+            let action = hot.push(slot);
+            if told && let Some(record) = hot.record(entry.index).cloned() {
+                let action = action.and_then(|index| hot.record(index).cloned());
+                // An error says that the last reader has just left.
+                let _ = self.news.send(Arc::new(News { record, action }));
+            }
         }
-        record
     }
 }
 
@@ -128,25 +169,7 @@ impl Follow for Store {
 
     fn apply(&self, batch: &[Committed]) {
         let _taking = self.taking.lock();
-        for entry in batch {
-            let next = self.hot.read().next();
-            if entry.index < next {
-                continue;
-            }
-            if entry.index > next {
-                // Promised not to happen. What is between stays in the log, where it is found.
-                tracing::error!(next, index = entry.index, "the ledger left entries out");
-                *self.hot.write() = Hot::new(entry.index, self.config.memory_bytes_max);
-            }
-            let record = self.ready(entry);
-            let told = (self.news.receiver_count() > 0).then(|| record.clone());
-            let action = self.hot.write().push(record);
-            if let Some(record) = told {
-                let action = action.and_then(|index| self.hot.read().record(index).cloned());
-                // An error says that the last reader has just left.
-                let _ = self.news.send(Arc::new(News { record, action }));
-            }
-        }
+        batch.chunks(TAKEN_ENTRIES).for_each(|entries| self.take(entries));
         let hot = self.hot.read();
         self.metrics.cursor.set(i64::try_from(hot.next()).unwrap_or(i64::MAX));
         self.metrics.oldest.set(i64::try_from(hot.floor()).unwrap_or(i64::MAX));

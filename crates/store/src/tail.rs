@@ -5,6 +5,7 @@ use crate::query::Query;
 use crate::render;
 use crate::store::{News, Store};
 use loggia_api::audit::{AuditEvent, TailLine};
+use loggia_model::Kind;
 use std::sync::Arc;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -60,6 +61,10 @@ impl Tail {
 /// comes; an action that only its result makes match is shown then, as a whole.
 fn line(matcher: &Matcher, news: &News) -> Option<AuditEvent> {
     let Some(action) = &news.action else {
+        let untold = news.record.kind == Some(Kind::RecordingGrown) && news.record.beside;
+        if untold && !matcher.wants_results() {
+            return None;
+        }
         return matcher.matches(&news.record).then(|| render::event(&news.record));
     };
     if matcher.wants_results() {

@@ -83,7 +83,7 @@ impl Scene {
             },
             &mut leaf,
         );
-        self.raw(leaf, draft.disclosure)
+        self.raw(leaf, draft.disclosure.to_vec())
     }
 
     pub(crate) fn raw(&mut self, leaf: Vec<u8>, disclosure: Vec<u8>) -> Committed {

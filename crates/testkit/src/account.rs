@@ -40,6 +40,36 @@ impl Account {
         }
     }
 
+    /// This account with the group `tty`, where there is one: a server that is not root can then
+    /// give a new terminal to that group, as it has to.
+    pub fn with_terminals(self) -> Result<Self> {
+        let Self::Other { uid, .. } = self else { return Ok(self) };
+        let groups = std::fs::read_to_string("/etc/group").context("reading /etc/group")?;
+        Ok(group(&groups, "tty").map_or(self, |gid| Self::Other { uid, gid }))
+    }
+
+    /// The account as one that can be logged in to.
+    ///
+    /// Fails when it has no name, or no shell that executes commands.
+    pub fn login(self) -> Result<Login> {
+        let uid = match self {
+            Self::Own => rustix::process::geteuid().as_raw(),
+            Self::Other { uid, .. } => uid,
+        };
+        // Not /etc/passwd: own accounts may come from a directory.
+        let output = Command::new("getent").arg("passwd").arg(uid.to_string()).output();
+        let output = output.context("starting getent")?;
+        let line = String::from_utf8_lossy(&output.stdout).into_owned();
+        let fields: Vec<&str> = line.trim_end().split(':').collect();
+        let (Some(name), Some(shell)) = (fields.first(), fields.get(6)) else {
+            bail!("the account with uid {uid} has no name");
+        };
+        if shell.ends_with("/nologin") || shell.ends_with("/false") {
+            bail!("the account `{name}` cannot log in: its shell is {shell}");
+        }
+        Ok(Login { name: (*name).to_string(), account: self })
+    }
+
     /// Makes `command` run as this account, without supplementary groups.
     pub fn apply(self, command: &mut Command) {
         if let Self::Other { uid, gid } = self {
@@ -57,6 +87,23 @@ impl Account {
                 .with_context(|| format!("giving {} to uid {uid}", path.display())),
         }
     }
+}
+
+/// An account that can be logged in to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    /// Its name.
+    pub name: String,
+    /// What a server for it runs as.
+    pub account: Account,
+}
+
+/// The id of the group `name` in the text of `/etc/group`.
+fn group(groups: &str, name: &str) -> Option<u32> {
+    groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next()? == name).then(|| fields.nth(1)?.parse().ok()).flatten()
+    })
 }
 
 /// The user and group id of `name` in the text of `/etc/passwd`; never root's.
@@ -88,6 +135,13 @@ mod tests {
         assert_eq!(find(PASSWD, "root"), None);
         assert_eq!(find(PASSWD, "broken"), None);
         assert_eq!(find(PASSWD, "absent"), None);
+    }
+
+    #[test]
+    fn finds_groups() {
+        let groups = "root:x:0:\ntty:x:5:postgres\nbroken\n";
+        assert_eq!(group(groups, "tty"), Some(5));
+        assert_eq!(group(groups, "broken"), None);
     }
 
     #[test]

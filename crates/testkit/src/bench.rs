@@ -8,6 +8,7 @@ mod pgbench;
 pub mod postgres;
 mod row;
 mod sides;
+pub mod ssh;
 
 pub use row::{Goal, Row};
 

@@ -1,23 +1,26 @@
-//! A real gateway in front of a real PostgreSQL: made, enrolled, started, killed and read back.
+//! A real gateway in front of real servers: made, enrolled, started, killed and read back.
 //!
 //! Everything goes through the one binary, as a person would do it: `init`, `up --apply`,
 //! `enrol`, `verify`. What was recorded is read from the log folder itself, not asked of the
 //! gateway (see [`recorded`]).
 
+mod clients;
+mod options;
 mod recorded;
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Output, Stdio};
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::folder::{Workspace, free_port};
-use crate::postgres::Postgres;
 use crate::process::ManagedProcess;
 
+pub use clients::Verified;
+pub use options::{GatewayOptions, SshSignIn, SshTarget, Target, program};
 pub use recorded::{RecordedEvent, RecordedStatement, statements as statements_of};
 
 /// How long a gateway may take from its start until it is ready.
@@ -30,118 +33,6 @@ const HTTP_PATIENCE: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// How often other ports are tried when somebody took a free one first.
 const PORT_TRIES: u32 = 4;
-/// The password of everybody who is enrolled here.
-const PASSWORD: &str = "correct horse battery staple";
-
-/// Everybody may use every resource: what most tests want.
-const ALLOW_EVERYTHING: &str = r#"
-@id("everybody.everything")
-permit (
-  principal,
-  action in [Loggia::Action::"connect", Loggia::Action::"sql.execute"],
-  resource is Loggia::Resource
-);
-"#;
-
-/// A resource to be declared.
-#[derive(Debug, Clone)]
-pub struct Target {
-    /// Its name in Loggia.
-    pub name: String,
-    /// `disk` or `kernel`.
-    pub depth: String,
-    /// `HOST:PORT`.
-    pub address: String,
-    /// `verify-full`, `unverified` or `off`.
-    pub tls: String,
-    /// The authority of the server's certificate.
-    pub ca_file: Option<PathBuf>,
-    /// Accounts on the target, the default one first: name and password.
-    pub accounts: Vec<(String, String)>,
-    /// Labels: key and value.
-    pub labels: Vec<(String, String)>,
-}
-
-impl Target {
-    /// A resource over a server of the kit: its superuser's account, TLS checked.
-    pub fn over(server: &Postgres, name: &str, depth: &str) -> Self {
-        Self {
-            name: name.into(),
-            depth: depth.into(),
-            address: server.address(),
-            tls: "verify-full".into(),
-            ca_file: Some(server.ca_pem_path.clone()),
-            accounts: vec![(server.superuser.clone(), server.password.clone())],
-            labels: Vec::new(),
-        }
-    }
-
-    /// Another account on the target.
-    #[must_use]
-    pub fn account(mut self, name: &str, password: &str) -> Self {
-        self.accounts.push((name.into(), password.into()));
-        self
-    }
-}
-
-/// How a gateway is set up.
-#[derive(Debug, Clone)]
-pub struct GatewayOptions {
-    /// The binary.
-    pub program: PathBuf,
-    /// People to declare and enrol; the first one administers Loggia.
-    pub people: Vec<String>,
-    /// Resources to declare.
-    pub targets: Vec<Target>,
-    /// Policies; without any, everybody may use every resource.
-    pub policies: Option<String>,
-    /// Further TOML declarations: groups, service accounts.
-    pub declarations: String,
-    /// Lines of the configuration file: section (`ledger`, `session`, …) and line.
-    pub settings: Vec<(String, String)>,
-    /// Where the data folder lies; without, beside everything else.
-    pub data: Option<PathBuf>,
-}
-
-impl GatewayOptions {
-    /// One administrator, `alice`, and `bob`; everybody may use both resources over the server,
-    /// `disk` and `kernel`, which are called after their depth.
-    pub fn over(server: &Postgres, program: impl Into<PathBuf>) -> Self {
-        Self {
-            program: program.into(),
-            people: vec!["alice".into(), "bob".into()],
-            targets: vec![
-                Target::over(server, "disk", "disk"),
-                Target::over(server, "kernel", "kernel"),
-            ],
-            policies: None,
-            declarations: String::new(),
-            settings: Vec::new(),
-            data: None,
-        }
-    }
-
-    /// Adds a line to a section of the configuration file.
-    #[must_use]
-    pub fn setting(mut self, section: &str, line: &str) -> Self {
-        self.settings.push((section.into(), line.into()));
-        self
-    }
-}
-
-/// The binary that `cargo xtask` built: named by `LOGGIA_BIN`.
-///
-/// Tests of the crate that has the binary use `env!("CARGO_BIN_EXE_loggia")` instead.
-#[expect(clippy::disallowed_methods, reason = "this variable comes from xtask")]
-pub fn program() -> Result<PathBuf> {
-    let named = std::env::var_os("LOGGIA_BIN").filter(|name| !name.is_empty());
-    let program = named.map(PathBuf::from).context(
-        "LOGGIA_BIN is not set: run this by `cargo xtask bench`, `torture` or `demo`, or name \
-         the binary `loggia`",
-    )?;
-    ensure!(program.is_file(), "LOGGIA_BIN names {}, which is no file", program.display());
-    Ok(program)
-}
 
 /// Where a gateway listens, on 127.0.0.1.
 #[derive(Debug, Clone, Copy)]
@@ -150,25 +41,21 @@ pub struct Ports {
     pub api: u16,
     /// PostgreSQL.
     pub postgres: u16,
+    /// SSH.
+    pub ssh: u16,
     /// Metrics, `/healthz`, `/readyz`.
     pub metrics: u16,
 }
 
 impl Ports {
     fn free() -> Result<Self> {
-        Ok(Self { api: free_port()?, postgres: free_port()?, metrics: free_port()? })
+        Ok(Self {
+            api: free_port()?,
+            postgres: free_port()?,
+            ssh: free_port()?,
+            metrics: free_port()?,
+        })
     }
-}
-
-/// What `loggia verify` said.
-#[derive(Debug, Clone)]
-pub struct Verified {
-    /// The exit code: 0 intact, 10 tampered, 11 incomplete, 12 another log; 2 used wrongly.
-    pub exit_code: Option<i32>,
-    /// The report, as `--json` gives it; null where there is none.
-    pub report: serde_json::Value,
-    /// Everything that was printed, for people.
-    pub text: String,
 }
 
 /// A gateway under test. Dropping it stops it and removes its folder.
@@ -190,7 +77,7 @@ impl GatewayUnderTest {
     /// it is ready and enrols everybody.
     pub fn start(options: GatewayOptions) -> Result<Self> {
         let mut gateway = Self::initialised(options)?;
-        gateway.declare()?;
+        gateway.options.declare(gateway.workspace.path())?;
         gateway.start_on_free_ports()?;
         gateway.enrol_everybody()?;
         Ok(gateway)
@@ -296,127 +183,6 @@ impl GatewayUnderTest {
         Ok((now << 10, most << 10))
     }
 
-    /// The folder of a person's sign-in: `ca.pem`, `cert.pem`, `key.pem`, `token`.
-    pub fn home(&self, person: &str) -> PathBuf {
-        self.workspace.join("people").join(person)
-    }
-
-    /// The certificate of the authority of the gateway's own servers.
-    pub fn ca_file(&self, person: &str) -> PathBuf {
-        self.home(person).join("ca.pem")
-    }
-
-    /// The environment for libpq programs: this person, by token, on this resource, with this
-    /// account (without: the resource's first), in the database `postgres`.
-    pub fn psql_env(
-        &self,
-        person: &str,
-        resource: &str,
-        account: Option<&str>,
-    ) -> Result<Vec<(&'static str, String)>> {
-        let token = self.home(person).join("token");
-        let token = std::fs::read_to_string(&token)
-            .with_context(|| format!("reading {}", token.display()))?;
-        let mut environment = self.place(person, resource, account);
-        environment.push(("PGPASSWORD", token.trim().to_string()));
-        Ok(environment)
-    }
-
-    /// [`Self::psql_env`] with the person's client certificate in place of the token.
-    pub fn psql_env_certificate(
-        &self,
-        person: &str,
-        resource: &str,
-        account: Option<&str>,
-    ) -> Vec<(&'static str, String)> {
-        let file = |name: &str| self.home(person).join(name).display().to_string();
-        let mut environment = self.place(person, resource, account);
-        environment.push(("PGSSLCERT", file("cert.pem")));
-        environment.push(("PGSSLKEY", file("key.pem")));
-        environment
-    }
-
-    fn place(
-        &self,
-        person: &str,
-        resource: &str,
-        account: Option<&str>,
-    ) -> Vec<(&'static str, String)> {
-        let user = match account {
-            Some(account) => format!("{account}~{resource}"),
-            None => resource.to_string(),
-        };
-        vec![
-            ("PGHOST", "127.0.0.1".into()),
-            ("PGPORT", self.ports.postgres.to_string()),
-            ("PGUSER", user),
-            ("PGDATABASE", "postgres".into()),
-            ("PGSSLMODE", "verify-full".into()),
-            ("PGSSLROOTCERT", self.ca_file(person).display().to_string()),
-            ("PGCONNECT_TIMEOUT", "10".into()),
-        ]
-    }
-
-    /// A command of the binary, with a person's sign-in or nobody's.
-    pub fn command(&self, person: Option<&str>) -> Command {
-        let mut command = Command::new(&self.options.program);
-        let home = self.home(person.unwrap_or("nobody"));
-        command
-            .env("LOGGIA_HOME", home)
-            .env("XDG_STATE_HOME", self.workspace.join("state"))
-            .env("LOGGIA_CONFIG", self.config_file())
-            .env("NO_COLOR", "1")
-            .stdin(Stdio::null());
-        command
-    }
-
-    /// Runs a command of the binary to its end.
-    pub fn run(&self, person: Option<&str>, arguments: &[&str]) -> Result<Output> {
-        let mut command = self.command(person);
-        command.args(arguments);
-        command.output().with_context(|| format!("running loggia {}", arguments.join(" ")))
-    }
-
-    /// Runs a command that must succeed; gives its standard output.
-    pub fn succeed(&self, person: Option<&str>, arguments: &[&str]) -> Result<String> {
-        let output = self.run(person, arguments)?;
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr).trim().to_string();
-            bail!("loggia {} ended with {}: {said}", arguments.join(" "), output.status);
-        }
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-
-    /// All events that match, newest first, as `loggia search --json` gives them.
-    pub fn search(&self, person: &str, query: &str) -> Result<Vec<serde_json::Value>> {
-        let found = self.succeed(Some(person), &["search", "--json", "--all", "--", query])?;
-        found
-            .lines()
-            .map(|line| serde_json::from_str(line).context("reading what the search found"))
-            .collect()
-    }
-
-    /// Checks the whole log offline, against checkpoints that were seen before.
-    pub fn verify(&self, known_checkpoints: &[PathBuf]) -> Result<Verified> {
-        self.verify_folder(&self.data, known_checkpoints)
-    }
-
-    /// [`Self::verify`] of a copy of the data folder.
-    pub fn verify_folder(&self, data: &Path, known_checkpoints: &[PathBuf]) -> Result<Verified> {
-        let mut command = self.command(None);
-        command.arg("verify").arg(data).args(["--json", "--key", &self.key]);
-        for checkpoint in known_checkpoints {
-            command.arg("--known-checkpoint").arg(checkpoint);
-        }
-        let output = command.output().context("running loggia verify")?;
-        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
-        Ok(Verified {
-            exit_code: output.status.code(),
-            report: serde_json::from_str(stdout.trim()).unwrap_or_default(),
-            text: format!("{stdout}{}", String::from_utf8_lossy(&output.stderr)),
-        })
-    }
-
     /// Everything in the log, opened, in order: all epochs, what is under the checkpoint and what
     /// only stands in the write-ahead log.
     pub fn events(&self) -> Result<Vec<RecordedEvent>> {
@@ -455,15 +221,14 @@ impl GatewayUnderTest {
     /// The file that `init` wrote has the well-known ports; tests use free ones.
     fn configure(&self) -> Result<()> {
         let at = |port: u16| format!("\"127.0.0.1:{port}\"");
-        let mut sections = vec![(
-            "listen".to_string(),
-            format!(
-                "api = {}\npostgres = {}\nmetrics = {}",
-                at(self.ports.api),
-                at(self.ports.postgres),
-                at(self.ports.metrics)
-            ),
-        )];
+        let listen = format!(
+            "api = {}\npostgres = {}\nssh = {}\nmetrics = {}",
+            at(self.ports.api),
+            at(self.ports.postgres),
+            at(self.ports.ssh),
+            at(self.ports.metrics)
+        );
+        let mut sections = vec![("listen".to_string(), listen)];
         for (section, line) in &self.options.settings {
             match sections.iter_mut().find(|(known, _)| known == section) {
                 Some((_, lines)) => *lines = format!("{lines}\n{line}"),
@@ -475,46 +240,6 @@ impl GatewayUnderTest {
             text.push_str(&format!("\n[{section}]\n{lines}\n"));
         }
         std::fs::write(self.config_file(), text).context("writing the configuration")
-    }
-
-    fn declare(&self) -> Result<()> {
-        let mut text = String::new();
-        for (place, person) in self.options.people.iter().enumerate() {
-            text.push_str(&format!("[[person]]\nname = {person:?}\nadmin = {}\n\n", place == 0));
-        }
-        for target in &self.options.targets {
-            text.push_str(&self.declared(target)?);
-        }
-        text.push_str(&self.options.declarations);
-        std::fs::write(self.workspace.join("declared.toml"), text).context("declaring")?;
-        let policies = self.options.policies.as_deref().unwrap_or(ALLOW_EVERYTHING);
-        std::fs::write(self.workspace.join("access.cedar"), policies).context("declaring")
-    }
-
-    /// A resource in TOML; the passwords of its accounts go to files of their own.
-    fn declared(&self, target: &Target) -> Result<String> {
-        let Target { name, depth, address, tls, .. } = target;
-        let mut text = format!(
-            "[[resource]]\nname = {name:?}\nprotocol = \"postgres\"\naddress = {address:?}\n\
-             tls = {tls:?}\ndepth = {depth:?}\n"
-        );
-        if let Some(ca_file) = &target.ca_file {
-            text.push_str(&format!("ca_file = {:?}\n", ca_file.display().to_string()));
-        }
-        if !target.labels.is_empty() {
-            let labels = target.labels.iter().map(|(key, value)| format!("{key} = {value:?}"));
-            text.push_str(&format!("labels = {{ {} }}\n", labels.collect::<Vec<_>>().join(", ")));
-        }
-        for (place, (account, password)) in target.accounts.iter().enumerate() {
-            let file = self.workspace.join(format!("password-{name}-{place}"));
-            std::fs::write(&file, password).context("writing a target's password")?;
-            text.push_str(&format!(
-                "[[resource.account]]\nname = {account:?}\npassword = \"file:{}\"\n",
-                file.display()
-            ));
-        }
-        text.push('\n');
-        Ok(text)
     }
 
     fn start_on_free_ports(&mut self) -> Result<()> {
@@ -564,45 +289,6 @@ impl GatewayUnderTest {
             }
             std::thread::sleep(LOOK_EVERY);
         }
-    }
-
-    fn enrol_everybody(&self) -> Result<()> {
-        let said = self.log();
-        for person in &self.options.people {
-            let mark = format!("for {person},");
-            let code = said.lines().skip_while(|line| !line.contains(&mark)).nth(1);
-            let code =
-                code.with_context(|| format!("no enrolment code for {person} in:\n{said}"))?;
-            self.enrol(person, code.trim())?;
-        }
-        Ok(())
-    }
-
-    /// Enrols a person with a code, non-interactively; they are signed in then.
-    pub fn enrol(&self, person: &str, code: &str) -> Result<()> {
-        let password = self.workspace.join("password");
-        std::fs::write(&password, PASSWORD).context("writing a password")?;
-        let seed = self.workspace.join(format!("totp-{person}"));
-        let mut command = self.command(Some(person));
-        command.args(["enrol", "-", "--no-input", "--password-file"]).arg(password);
-        command.arg("--totp-file").arg(seed);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().context("running loggia enrol")?;
-        if let Some(mut input) = child.stdin.take() {
-            // An early end breaks the pipe; the status says why.
-            let _ = writeln!(input, "{code}");
-        }
-        let output = child.wait_with_output().context("waiting for loggia enrol")?;
-        if !output.status.success() {
-            bail!("enrolling {person}: {}", String::from_utf8_lossy(&output.stderr).trim());
-        }
-        Ok(())
-    }
-
-    /// The files to sign a person in again: password and seed of the authenticator, for
-    /// `loggia login NAME --password-file … --totp-file …`. A code is good once in 30 seconds.
-    pub fn login_files(&self, person: &str) -> (PathBuf, PathBuf) {
-        (self.workspace.join("password"), self.workspace.join(format!("totp-{person}")))
     }
 }
 

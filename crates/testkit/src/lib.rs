@@ -1,4 +1,4 @@
-//! Fakes and helpers for tests: clock, real PostgreSQL, fault-injecting storage.
+//! Fakes and helpers for tests: clock, real PostgreSQL, real OpenSSH, fault-injecting storage.
 //!
 //! What starts a server here starts the real one, in a temporary folder, on a
 //! loopback port that the kernel picked, as an unprivileged account, and stops
@@ -12,6 +12,7 @@ pub mod deadline;
 pub mod demo;
 pub mod folder;
 pub mod gateway;
+pub mod openssh;
 pub mod parts;
 pub mod pgbouncer;
 pub mod postgres;
@@ -21,7 +22,8 @@ pub mod torture;
 pub use certificates::{Authority, Issued};
 pub use deadline::{Deadline, wait_until};
 pub use folder::{Workspace, free_port};
-pub use gateway::{GatewayOptions, GatewayUnderTest, Target, Verified};
+pub use gateway::{GatewayOptions, GatewayUnderTest, SshSignIn, SshTarget, Target, Verified};
+pub use openssh::{OpenSsh, Sshd, SshdOptions};
 pub use pgbouncer::{Pgbouncer, PgbouncerOptions};
 pub use postgres::{LoggedStatement, Postgres, PostgresOptions, StatementKind};
 pub use process::ManagedProcess;

@@ -9,13 +9,23 @@ use anyhow::{Context as _, Result, ensure};
 /// `LOGGIA_PYTHON` names it; without, it is looked for in the cache. Fails, saying
 /// what to do, when it is not there: a test that then skips prints this.
 pub fn python() -> Result<PathBuf> {
-    let python = match set("LOGGIA_PYTHON") {
+    interpreter("LOGGIA_PYTHON", "python", "psycopg")
+}
+
+/// The Python interpreter of the environment that has paramiko, asyncssh, Ansible and ssh-audit;
+/// programs such as `ansible` lie beside it. `LOGGIA_PYTHON_SSH` names it; see [`python`].
+pub fn python_ssh() -> Result<PathBuf> {
+    interpreter("LOGGIA_PYTHON_SSH", "python-ssh", "paramiko, asyncssh, Ansible and ssh-audit")
+}
+
+fn interpreter(variable: &str, folder: &str, content: &str) -> Result<PathBuf> {
+    let python = match set(variable) {
         Some(python) => python,
-        None => cache()?.join("python/bin/python"),
+        None => cache()?.join(folder).join("bin/python"),
     };
     ensure!(
         python.is_file(),
-        "no Python environment with psycopg at {}: `cargo xtask test` makes it",
+        "no Python environment with {content} at {}: `cargo xtask test` makes it",
         python.display()
     );
     Ok(python)

@@ -9,12 +9,14 @@ mod full_disk;
 mod kill;
 mod load;
 mod promises;
+mod ssh;
 
 use std::fmt;
 use std::time::Duration;
 
 pub use full_disk::{FullDiskCounts, full_disk_rounds};
 pub use kill::kill_rounds;
+pub use ssh::{SshKillCounts, ssh_kill_rounds};
 
 /// What the kill rounds found. Everything that must not be is an error instead.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -26,6 +26,7 @@ mod bundle;
 mod cosigned;
 mod epoch;
 mod head;
+mod recordings;
 mod tail;
 mod tree;
 
@@ -50,13 +51,15 @@ pub struct Options {
     /// Whether events are read: sessions, completeness and disclosures. Without, only the tree
     /// and the files that make it up.
     pub events: bool,
+    /// Whether the recordings beside the log are checked too, where events are read.
+    pub recordings: bool,
     /// Threads that hash and read; 0 for one on each core.
     pub threads: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { events: true, threads: 0 }
+        Self { events: true, recordings: true, threads: 0 }
     }
 }
 

@@ -190,6 +190,19 @@ impl Disclosed {
     }
 }
 
+/// What was found of the recordings beside a log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Recordings {
+    /// Those that were held to the log.
+    pub checked: u64,
+    /// Those of them that go on behind what the log claims of them.
+    pub unproven_tails: u64,
+    /// Those that nothing can be said of, because their salt is not disclosed.
+    pub undisclosed: u64,
+    /// Those that the log knows of and that do not lie beside this copy of it.
+    pub elsewhere: u64,
+}
+
 /// What was checked of one epoch of a log, and until where it speaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EpochReport {
@@ -211,6 +224,8 @@ pub struct EpochReport {
     pub sessions_open: u64,
     /// Sealed fields.
     pub disclosed: Disclosed,
+    /// Recordings of sessions.
+    pub recordings: Recordings,
     /// Entries that stand only in the write-ahead log, behind the checkpoint: nothing proves them.
     pub unproven_tail: Option<Range<u64>>,
     /// The checkpoint with the best cosignatures, where a policy was given.
@@ -299,6 +314,10 @@ impl EpochReport {
             "sealed_fields_undisclosed": self.disclosed.undisclosed,
             "blobs_missing": self.disclosed.blobs_missing,
             "disclosure_files_missing": self.disclosed.files_missing,
+            "recordings_checked": self.recordings.checked,
+            "recordings_unproven_tails": self.recordings.unproven_tails,
+            "recordings_undisclosed": self.recordings.undisclosed,
+            "recordings_elsewhere": self.recordings.elsewhere,
             "unproven_tail": self.unproven_tail.as_ref().map(|tail| [tail.start, tail.end]),
             "cosigned": self.cosigned.as_ref().map(Cosigned::to_json),
             "not_cosigned": self.not_cosigned().map(|range| [range.start, range.end]),
@@ -387,6 +406,23 @@ impl fmt::Display for EpochReport {
         }
         if blobs_missing > 0 {
             writeln!(f, "  {blobs_missing} large values are missing")?;
+        }
+        let Recordings { checked, unproven_tails, undisclosed, elsewhere } = self.recordings;
+        if checked > 0 {
+            write!(f, "  {checked} recordings are checked")?;
+            match unproven_tails {
+                0 => writeln!(f)?,
+                tails => writeln!(f, ", {tails} of them have an unproven tail")?,
+            }
+        }
+        if undisclosed > 0 {
+            writeln!(
+                f,
+                "  {undisclosed} recordings cannot be checked: their salts are not disclosed"
+            )?;
+        }
+        if elsewhere > 0 {
+            writeln!(f, "  {elsewhere} recordings do not lie beside this copy of the log")?;
         }
         if let Some(tail) = &self.unproven_tail {
             writeln!(

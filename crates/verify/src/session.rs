@@ -10,14 +10,15 @@
 //!   earlier in the same session.
 //! - A session without end may be open in the latest boot only.
 
+use crate::recording::ledgered::Ledgered;
 use loggia_model::catalogue::Kind;
 use loggia_model::event::{Event, LeafHash, SessionPlace};
 use loggia_model::id::{EventId, NodeId, SessionId};
 use std::collections::{HashMap, HashSet, VecDeque};
 
-/// Actions of a session that a result may still refer to. A gateway takes no more of a client
-/// while 65,536 actions are unanswered, and at most 256 results are unrecorded, so that a result
-/// which refers further back is not found, and should not be.
+/// Unanswered actions of a session that a result may still refer to. A gateway takes no more of a
+/// client while 65,536 actions are unanswered, and at most 256 results are unrecorded, so that a
+/// result which refers further back is not found, and should not be.
 const ACTIONS_KEPT: usize = 65_536 + 512;
 /// Ended sessions that are remembered, to say of a late event what is wrong with it.
 const ENDED_KEPT: usize = 4_096;
@@ -41,7 +42,8 @@ impl Facts {
     /// Of an event.
     pub fn of(event: &Event) -> Self {
         let kind = event.known_kind();
-        let of = (kind == Some(Kind::SqlResult)).then(|| event.text("/detail/of")?.parse().ok());
+        let of =
+            kind.filter(|kind| kind.is_result()).map(|_| event.text("/detail/of")?.parse().ok());
         Self {
             id: event.id,
             kind,
@@ -100,13 +102,17 @@ struct Unanswered {
 
 impl Unanswered {
     fn add(&mut self, action: EventId) {
-        if self.order.len() == ACTIONS_KEPT
+        self.order.push_back(action);
+        self.open.insert(action);
+        while self.open.len() > ACTIONS_KEPT
             && let Some(oldest) = self.order.pop_front()
         {
             self.open.remove(&oldest);
         }
-        self.order.push_back(action);
-        self.open.insert(action);
+        if self.order.len() > 2 * ACTIONS_KEPT {
+            // Those that were answered meanwhile; a shell may wait for its end behind many.
+            self.order.retain(|action| self.open.contains(action));
+        }
     }
 
     /// Whether the action is one of them; it is none any more.
@@ -342,12 +348,12 @@ impl Chains {
         if !chain.headless && !place.context.is_some_and(known) {
             gap(format!("refers to no earlier start or context of session {id}"));
         }
-        if facts.kind == Some(Kind::SqlResult) {
+        if facts.kind.is_some_and(Kind::is_result) {
             let answers = facts.of.is_some_and(|of| chain.actions.answer(of));
             if !chain.headless && !answers {
                 gap(format!("is the result of no earlier action of session {id}"));
             }
-        } else {
+        } else if !facts.kind.is_some_and(Ledgered::concerns) {
             chain.actions.add(facts.id);
         }
         if facts.kind == Some(Kind::SessionContext) {
@@ -360,9 +366,38 @@ impl Chains {
 
 /// Whether an event is of those that a boot writes before it lets anybody in.
 fn is_of_the_beginning(facts: &Facts) -> bool {
-    use Kind::{ClockStepped, ConfigNotApplied, EpochOpened, NodeBoot, SessionEnd};
+    use Kind::{ClockStepped, ConfigNotApplied, EpochOpened, NodeBoot, RecordingGrown, SessionEnd};
     matches!(
         facts.kind,
-        Some(EpochOpened | NodeBoot | SessionEnd | ConfigNotApplied | ClockStepped)
+        Some(
+            EpochOpened | NodeBoot | RecordingGrown | SessionEnd | ConfigNotApplied | ClockStepped
+        )
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn action(number: u64) -> EventId {
+        EventId::from_parts(number, [0; 10])
+    }
+
+    #[test]
+    fn a_shell_waits_for_its_result_behind_any_number_of_answered_actions() {
+        let mut actions = Unanswered::default();
+        actions.add(action(0));
+        for number in 1..=3 * ACTIONS_KEPT as u64 {
+            actions.add(action(number));
+            assert!(actions.answer(action(number)));
+        }
+        assert!(actions.order.len() <= 2 * ACTIONS_KEPT + 1);
+        assert!(actions.answer(action(0)));
+        assert!(!actions.answer(action(0)), "once");
+        for number in 0..=ACTIONS_KEPT as u64 {
+            actions.add(action(number));
+        }
+        assert!(!actions.answer(action(0)), "too many are unanswered");
+        assert!(actions.answer(action(1)));
+    }
 }

@@ -123,7 +123,7 @@ impl TestLog {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, &blob.bytes).unwrap();
         }
-        self.append_raw(leaf, draft.disclosure)
+        self.append_raw(leaf, draft.disclosure.to_vec())
     }
 
     fn stamped(&self, draft: &Draft, session: Option<(u64, Option<LeafHash>)>) -> Vec<u8> {

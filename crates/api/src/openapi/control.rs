@@ -78,6 +78,44 @@ fn add_service() {}
 )]
 fn disable_service() {}
 
+/// List registered SSH keys
+///
+/// Those of people with action `people.read`, those of service accounts with `services.read`, and
+/// one's own.
+#[utoipa::path(
+    get,
+    path = contract::KEYS,
+    tag = "control",
+    params(contract::Page),
+    responses((status = 200, description = "Keys, by owner.", body = contract::Keys))
+)]
+fn list_keys() {}
+
+/// Register an SSH key
+///
+/// Action `people.manage` or `services.manage`, and `config.apply`: whoever registers a key for
+/// somebody can become them.
+#[utoipa::path(
+    post,
+    path = contract::KEYS,
+    tag = "control",
+    request_body = contract::AddKey,
+    responses((status = 200, description = "The key.", body = contract::Key))
+)]
+fn add_key() {}
+
+/// Take a registered SSH key away
+///
+/// Action `people.manage` or `services.manage`. Sessions that run go on.
+#[utoipa::path(
+    delete,
+    path = contract::KEY,
+    tag = "control",
+    params(("fingerprint" = String, Path, description = "Fingerprint of the key, percent-encoded.")),
+    responses((status = 200, description = "The key that was.", body = contract::Key))
+)]
+fn remove_key() {}
+
 /// List resources
 ///
 /// All of them for whoever may do `resources.read`; for everybody else those that they may

@@ -78,6 +78,17 @@ fn service_certify() {}
 )]
 fn whoami() {}
 
+/// The SSH authorities of this Loggia
+///
+/// What clients and targets are told to trust. Everybody who is known may ask.
+#[utoipa::path(
+    get,
+    path = contract::SSH_TRUST,
+    tag = "identity",
+    responses((status = 200, description = "Their public keys.", body = contract::SshTrust))
+)]
+fn ssh_trust() {}
+
 /// End all credentials of the caller
 #[utoipa::path(
     post,

@@ -1,6 +1,7 @@
 //! `whoami` and `logout`.
 
 use super::Context;
+use crate::agent;
 use crate::fail::Done;
 use crate::out::say;
 use crate::text;
@@ -46,7 +47,9 @@ impl Logout {
     pub(super) async fn run(self, context: &Context) -> Done {
         let revoked = context.client()?.logout().await?;
         // Revoked first: what is thrown away here is of no use to anybody by then.
-        context.profile()?.forget_credentials()?;
+        let profile = context.profile()?;
+        agent::forget(&profile).await;
+        profile.forget_credentials()?;
         if context.out.json {
             return context.out.object(&revoked);
         }

@@ -1,9 +1,11 @@
 //! `enrol`: takes up an account with the code that an administrator gave.
 
 use super::Context;
-use super::login::{NewKey, code_from_seed, welcome};
+use super::login::{code_from_seed, welcome};
+use crate::agent;
 use crate::ask::{Ask, secret_from};
 use crate::fail::{Done, Fail};
+use crate::new_key::NewKey;
 use crate::out::say;
 use crate::profile::write_private;
 use crate::text;
@@ -32,6 +34,9 @@ pub(crate) struct Enrol {
     /// Address of the API, where it is another than the code says
     #[arg(long, value_name = "HOST:PORT")]
     address: Option<String>,
+    /// Put the SSH key into your SSH agent too, until the sign-in ends
+    #[arg(long)]
+    agent: bool,
 }
 
 impl Enrol {
@@ -60,6 +65,7 @@ impl Enrol {
             totp_secret: begun.totp_secret,
             code: first,
             csr: key.csr.clone(),
+            ssh_key: Some(key.ssh_public.clone()),
             want_token: true,
         };
         let signed_in = client.enrol_finish(&finish).await?;
@@ -67,8 +73,11 @@ impl Enrol {
             return Err(Fail::new("the gateway names another authority than it has shown")
                 .hint("tell your administrator; nothing was saved"));
         }
-        profile.keep(address, &signed_in, &key.pem)?;
-        welcome(context, &signed_in)
+        agent::forget(&profile).await;
+        profile.keep(address, &signed_in, &key)?;
+        welcome(context, &signed_in)?;
+        agent::offer(&profile, signed_in.expires_us, self.agent).await;
+        Ok(())
     }
 
     fn password(&self, ask: Ask) -> Done<Secret> {

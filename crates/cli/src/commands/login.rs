@@ -1,9 +1,11 @@
 //! `login`: of a person with password and one-time code, of a service account with its key.
 
 use super::Context;
+use crate::agent;
 use crate::ask::{Ask, secret_from};
 use crate::environment;
 use crate::fail::{Done, Fail};
+use crate::new_key::NewKey;
 use crate::out::say;
 use crate::text;
 use base64::Engine;
@@ -14,7 +16,7 @@ use loggia_api::identity::{
 };
 use loggia_client::{Auth, Client, Trust};
 use loggia_model::Secret;
-use rcgen::{CertificateParams, KeyPair, SigningKey};
+use rcgen::{KeyPair, SigningKey};
 use std::path::{Path, PathBuf};
 
 /// Signs in.
@@ -23,7 +25,8 @@ use std::path::{Path, PathBuf};
   loggia login                                    asks for password and code
   loggia login alice --address gate.example.org:7443 --ca-file loggia-ca.pem
   printf '%s\\n' \"$PASSWORD\" \"$CODE\" | loggia login alice --password-file - --code-file -
-  loggia login --service backup --key-file backup.key")]
+  loggia login --service backup --key-file backup.key
+  loggia login --agent                            the SSH key goes into your agent too")]
 pub(crate) struct Login {
     /// Your name [default: who signed in last]
     #[arg(conflicts_with = "service")]
@@ -50,6 +53,9 @@ pub(crate) struct Login {
     /// File with the service account's private key, PEM
     #[arg(long, value_name = "FILE", requires = "service")]
     key_file: Option<PathBuf>,
+    /// Put the SSH key into your SSH agent too, until the sign-in ends
+    #[arg(long)]
+    agent: bool,
 }
 
 impl Login {
@@ -79,8 +85,11 @@ impl Login {
                 self.as_person(context.ask, &client, last, &key).await?
             }
         };
-        profile.keep(client.address(), &signed_in, &key.pem)?;
-        welcome(context, &signed_in)
+        agent::forget(&profile).await;
+        profile.keep(client.address(), &signed_in, &key)?;
+        welcome(context, &signed_in)?;
+        agent::offer(&profile, signed_in.expires_us, self.agent).await;
+        Ok(())
     }
 
     async fn as_person(
@@ -106,8 +115,14 @@ impl Login {
                 Secret::new(ask.text("Code of your authenticator", None, "--code-file FILE")?)
             }
         };
-        let login =
-            identity::Login { name, password, code, csr: key.csr.clone(), want_token: true };
+        let login = identity::Login {
+            name,
+            password,
+            code,
+            csr: key.csr.clone(),
+            ssh_key: Some(key.ssh_public.clone()),
+            want_token: true,
+        };
         Ok(client.login(&login).await?)
     }
 }
@@ -136,28 +151,10 @@ async fn as_service(client: &Client, name: &str, path: &Path, key: &NewKey) -> D
         nonce: challenge.nonce,
         signature: STANDARD.encode(signature),
         csr: key.csr.clone(),
+        ssh_key: Some(key.ssh_public.clone()),
         want_token: true,
     };
     Ok(client.certify(&certify).await?)
-}
-
-/// A fresh ECDSA P-256 key and the request for its certificate.
-pub(super) struct NewKey {
-    /// The private key, PEM.
-    pub(super) pem: Secret,
-    /// PKCS #10 in PEM.
-    pub(super) csr: String,
-}
-
-impl NewKey {
-    /// Made here; the private key never leaves this machine.
-    pub(super) fn generate() -> Done<Self> {
-        let failed = |error: rcgen::Error| Fail::new(format!("no key can be made: {error}"));
-        let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(failed)?;
-        let request = CertificateParams::default().serialize_request(&key).map_err(failed)?;
-        let csr = request.pem().map_err(failed)?;
-        Ok(Self { pem: Secret::new(key.serialize_pem()), csr })
-    }
 }
 
 /// What an authenticator with this seed shows now (RFC 6238: SHA-1, 6 digits, 30 seconds).
@@ -192,15 +189,6 @@ pub(super) fn welcome(context: &Context, signed_in: &SignedIn) -> Done {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_new_key_is_p_256_and_its_request_carries_it() {
-        let key = NewKey::generate().unwrap();
-        let pair = KeyPair::from_pem(key.pem.reveal()).unwrap();
-        assert_eq!(pair.algorithm(), &rcgen::PKCS_ECDSA_P256_SHA256);
-        assert!(key.csr.starts_with("-----BEGIN CERTIFICATE REQUEST-----"));
-        assert!(!key.csr.contains("PRIVATE"));
-    }
 
     #[test]
     fn a_code_has_six_digits_and_a_wrong_seed_is_refused() {

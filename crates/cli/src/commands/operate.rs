@@ -201,7 +201,8 @@ impl Up {
             return Err(error.into());
         }
         let at = gateway.addresses();
-        say(&format!("API {}  PostgreSQL {}  metrics {}", at.api, at.postgres, at.metrics));
+        let (api, metrics) = (at.api, at.metrics);
+        say(&format!("API {api}  PostgreSQL {}  SSH {}  metrics {metrics}", at.postgres, at.ssh));
         say(&format!("log key {}", gateway.ledger().verification_key()));
         say("Loggia serves.");
         let name = wait_for_signal().await?;

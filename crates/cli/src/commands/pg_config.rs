@@ -75,7 +75,7 @@ struct Door {
     port: u16,
 }
 
-fn host_of(address: &str) -> &str {
+pub(super) fn host_of(address: &str) -> &str {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     host.trim_start_matches('[').trim_end_matches(']')
 }
@@ -139,7 +139,7 @@ fn value(text: &str) -> Done<&str> {
 }
 
 /// As one word of a shell.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-~+".contains(letter);
     if text.chars().all(plain) {
         text.to_owned()
@@ -164,6 +164,7 @@ mod tests {
             depth: "disk".into(),
             address: None,
             tls: None,
+            host_keys: Vec::new(),
         }
     }
 

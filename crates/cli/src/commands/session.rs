@@ -188,6 +188,15 @@ fn head(context: &Context, session: &SessionSummary) -> Done {
         let moved = format!("{} in, {} out", text::bytes(received), text::bytes(sent));
         out.line(&out.toned(&moved, Tone::Faint))?;
     }
+    if let (Some(frames), Some(bytes)) = (session.recording_frames, session.recording_bytes) {
+        let recorded = format!(
+            "recorded: {} frames, {}; loggia replay {}",
+            text::count(frames),
+            text::bytes(bytes),
+            text::line(&session.id)
+        );
+        out.line(&out.toned(&recorded, Tone::Faint))?;
+    }
     if let Some(note) = &session.end_note {
         out.line(&format!("told at the end: {}", text::line(note)))?;
     }

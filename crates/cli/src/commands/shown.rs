@@ -42,7 +42,17 @@ pub(super) fn tail(
     width: Option<usize>,
     pending: &'static str,
 ) -> String {
-    let awaits = matches!(event.kind.as_str(), "sql.statement" | "sql.fetch" | "sql.call");
+    let awaits = matches!(
+        event.kind.as_str(),
+        "sql.statement"
+            | "sql.fetch"
+            | "sql.call"
+            | "ssh.shell"
+            | "ssh.exec"
+            | "ssh.subsystem"
+            | "ssh.forward"
+            | "file.operation"
+    );
     let status = member(&event.outcome, "status").unwrap_or(if awaits { pending } else { "" });
     let tone = match status {
         "ok" => Tone::Good,
@@ -92,10 +102,21 @@ fn what(event: &AuditEvent) -> String {
         let values: Vec<String> = values.iter().map(shown).collect();
         parts.push(format!("[{}]", values.join(", ")));
     }
+    parts.extend(on_host(event));
     if parts.is_empty() {
         // What is said first, and what only programs need.
         let first = ["change", "name", "reason"];
-        let beside = ["of", "options", "digest", "object", "attested"];
+        let beside = [
+            "of",
+            "options",
+            "digest",
+            "object",
+            "attested",
+            "salt",
+            "root",
+            "environment",
+            "recording_root",
+        ];
         let told = |key: &str| event.detail.get(key).map(|value| format!("{key}={}", shown(value)));
         parts.extend(first.iter().filter_map(|key| told(key)));
         let others = event.detail.keys().map(String::as_str);
@@ -117,8 +138,50 @@ fn what(event: &AuditEvent) -> String {
     parts.join("  ")
 }
 
+/// What an event on a host is about: a command, a file, a destination.
+fn on_host(event: &AuditEvent) -> Option<String> {
+    let detail = |key: &str| event.detail.get(key).map(shown);
+    match event.kind.as_str() {
+        "ssh.exec" => detail("command"),
+        "ssh.shell" => Some(match (detail("columns"), detail("rows")) {
+            (Some(columns), Some(rows)) => format!("terminal {columns}×{rows}"),
+            _ => "without a terminal".to_owned(),
+        }),
+        "ssh.forward" => {
+            let to = [detail("host"), detail("port")].into_iter().flatten();
+            let to: Vec<String> = to.collect();
+            Some(format!("{} {}", detail("direction")?, to.join(":")).trim_end().to_owned())
+        }
+        "file.operation" => {
+            let paths = [detail("path"), detail("path_to")].into_iter().flatten();
+            let paths: Vec<String> = paths.collect();
+            let operation = match detail("operation")?.as_str() {
+                "other" => detail("request")?,
+                known => known.to_owned(),
+            };
+            let flags = detail("flags").filter(|_| operation.starts_with("open_write"));
+            let flags = flags.map(|flags| format!(" ({flags})")).unwrap_or_default();
+            Some(format!("{operation} {}{flags}", paths.join(" -> ")))
+        }
+        _ => None,
+    }
+}
+
 fn numbers(event: &AuditEvent) -> String {
     let mut numbers = String::new();
+    let moved = [("bytes_read", "read"), ("bytes_written", "written")];
+    let moved = moved.into_iter().chain([("bytes_in", "in"), ("bytes_out", "out")]);
+    for (member, word) in moved {
+        if let Some(bytes) = number(&event.outcome, member).filter(|bytes| *bytes > 0) {
+            numbers.push_str(&format!("  {} {word}", text::bytes(bytes)));
+        }
+    }
+    if let Some(status) = number(&event.outcome, "exit_status").filter(|status| *status > 0) {
+        numbers.push_str(&format!("  exit {status}"));
+    }
+    if let Some(signal) = member(&event.outcome, "exit_signal") {
+        numbers.push_str(&format!("  SIG{}", text::line(signal)));
+    }
     if let Some(rows) = number(&event.outcome, "rows") {
         let word = if rows == 1 { "row" } else { "rows" };
         numbers.push_str(&format!("  {} {word}", text::count(rows)));
@@ -157,6 +220,58 @@ mod tests {
         assert!(narrow.chars().count() <= 120 && narrow.ends_with("  1,500 rows  3.1 ms"));
         let colored = line(Out { json: false, color: true }, &event(), None, "");
         assert!(colored.contains("\u{1b}[32mok"));
+    }
+
+    #[test]
+    fn what_was_done_on_a_host_reads_as_it_was_typed() {
+        let out = Out { json: false, color: false };
+        let told = |kind: &str, detail: Value, outcome: Value| {
+            let mut event = event();
+            event.kind = kind.to_owned();
+            event.detail = detail.as_object().unwrap().clone();
+            event.outcome = outcome.as_object().unwrap().clone();
+            tail(out, &event, None, "unknown")
+        };
+        assert_eq!(
+            told(
+                "ssh.exec",
+                json!({"command": "make\ntest", "program": "other", "recorded": "all"}),
+                json!({"status": "error", "exit_status": 2, "bytes_out": 5120, "duration_us": 182_000})
+            ),
+            "error     make test  5 KiB out  exit 2  182 ms"
+        );
+        assert_eq!(
+            told("ssh.shell", json!({"terminal": true, "columns": 80, "rows": 24}), json!({})),
+            "unknown   terminal 80×24"
+        );
+        assert_eq!(
+            told(
+                "file.operation",
+                json!({"operation": "open_write", "path": "/srv/a\u{1b}[2J", "flags": "create", "of": "ev_1"}),
+                json!({"status": "ok", "bytes_written": 500_000_000, "sha256": "00"})
+            ),
+            "ok        open_write /srv/a\\u{1b}[2J (create)  476 MiB written"
+        );
+        assert_eq!(
+            told(
+                "file.operation",
+                json!({"operation": "rename", "path": "a", "path_to": "b"}),
+                json!({})
+            ),
+            "unknown   rename a -> b"
+        );
+        assert_eq!(
+            told(
+                "ssh.forward",
+                json!({"direction": "local", "host": "db.internal", "port": 5432}),
+                json!({"status": "ok", "exit_signal": "TERM"})
+            ),
+            "ok        local db.internal:5432  SIGTERM"
+        );
+        assert_eq!(
+            told("recording.begun", json!({"version": 1, "salt": "00ff"}), json!({})),
+            "          version=1"
+        );
     }
 
     #[test]

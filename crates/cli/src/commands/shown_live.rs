@@ -42,6 +42,8 @@ fn line(entry: &Committed) -> Option<String> {
         value.map(|(_, value)| value.display().escape_debug().to_string())
     };
     let what = opened("/detail/text")
+        .or_else(|| opened("/detail/command"))
+        .or_else(|| opened("/detail/path"))
         .or_else(|| opened("/outcome/message"))
         .or_else(|| event.text("/outcome/tag").map(str::to_owned))
         .or_else(|| event.text("/detail/reason").map(str::to_owned))

@@ -17,9 +17,11 @@ mod copies;
 mod counts;
 mod doors;
 mod drivers;
+mod heavy;
 mod independent;
 mod operate;
 mod refusals;
+mod ssh;
 mod tamper;
 mod witness;
 

@@ -195,6 +195,30 @@ impl<'a> Reader<'a> {
         all
     }
 
+    /// Texts in an array; none where the key is absent.
+    pub(super) fn texts(&mut self, section: Section<'_>, key: &str) -> Vec<At<String>> {
+        let Some(value) = section.get(key) else {
+            return Vec::new();
+        };
+        let Some(items) = value.get_ref().as_array() else {
+            self.wrong_type(value, key, "an array of texts");
+            return Vec::new();
+        };
+        let mut all = Vec::new();
+        for item in items.iter() {
+            match item.get_ref().as_str() {
+                Some(text) => all.push(self.at(item.span(), text.to_owned())),
+                None => self.wrong_type(item, key, "an array of texts"),
+            }
+        }
+        all
+    }
+
+    /// Where the value of a key stands, where it is given.
+    pub(super) fn place(&self, section: Section<'_>, key: &str) -> Option<At<()>> {
+        section.get(key).map(|value| self.at(value.span(), ()))
+    }
+
     /// Yes or no; no where the key is absent.
     pub(super) fn flag(&mut self, section: Section<'_>, key: &str) -> bool {
         let Some(value) = section.get(key) else {

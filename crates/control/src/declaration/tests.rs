@@ -1,6 +1,7 @@
 //! What declarations say, and what is said of those that are wrong.
 
 use super::*;
+use crate::keys::tests::{ED25519, OTHER};
 use loggia_model::resource::{Depth, UpstreamTls};
 use proptest::prelude::*;
 
@@ -11,7 +12,7 @@ fn parse(files: &[(&str, &str)]) -> Result<Declaration, DeclarationErrors> {
         .iter()
         .map(|(name, text)| DeclaredFile { name: (*name).into(), text: (*text).into() })
         .collect();
-    Declaration::parse(&files, &["postgres"])
+    Declaration::parse(&files, &["postgres", "ssh"])
 }
 
 /// What is said of one TOML file.
@@ -128,6 +129,81 @@ fn what_is_wrong_is_named_with_its_place_and_the_nearest_key() {
         let said = said(text);
         assert!(said.contains(expected), "`{expected}` is missing in:\n{said}\nfor:\n{text}");
     }
+}
+
+/// An SSH resource with these lines beside the usual ones, and this account.
+fn host(lines: &str, account: &str) -> String {
+    format!(
+        "[[resource]]\nname = \"web-1\"\nprotocol = \"ssh\"\naddress = \"web-1.internal\"\n{lines}\n\
+         [[resource.account]]\nname = \"deploy\"\n{account}\n"
+    )
+}
+
+#[test]
+fn a_host_is_declared_with_its_keys_and_one_way_in_for_each_account() {
+    let keys = format!("host_keys = [\"{ED25519} root@web-1\", \"@cert-authority {OTHER}\"]");
+    let mut text = host(&keys, "certificate = true");
+    text.push_str("[[resource.account]]\nname = \"root\"\nkey = \"file:secrets/root\"\n");
+    text.push_str("[[resource.account]]\nname = \"old\"\npassword = \"env:OLD\"\n");
+    let declaration = parse(&[("a.toml", &text)]).unwrap();
+    let web = declaration.resources().next().unwrap();
+    assert_eq!((web.host.as_str(), web.port), ("web-1.internal", 22));
+    assert_eq!(web.host_keys, [ED25519.to_owned(), format!("@cert-authority {OTHER}")]);
+    let ways: Vec<_> = web
+        .accounts
+        .iter()
+        .map(|it| (it.certificate, it.key.is_some(), it.password.is_some()))
+        .collect();
+    assert_eq!(ways, [(true, false, false), (false, true, false), (false, false, true)]);
+    for (address, port) in
+        [("web:2222", 2222), ("[::1]", 22), ("[::1]:2222", 2222), ("10.0.0.1", 22)]
+    {
+        let text = text.replace("\"web-1.internal\"", &format!("\"{address}\""));
+        let declaration = parse(&[("a.toml", &text)]).unwrap();
+        assert_eq!(declaration.resources().next().unwrap().port, port, "{address}");
+    }
+    for bad in ["::1", "[::1", "web:", "web:x", "root@web", ""] {
+        let text = text.replace("\"web-1.internal\"", &format!("\"{bad}\""));
+        assert!(parse(&[("a.toml", &text)]).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn a_host_without_a_key_or_with_what_is_not_for_ssh_is_refused() {
+    let keys = format!("host_keys = [\"{ED25519}\"]");
+    let with = |lines: &str| host(&format!("{keys}\n{lines}"), "certificate = true");
+    for (text, expected) in [
+        (host("", "certificate = true"), "a.toml:2:8: an ssh resource needs `host_keys`"),
+        (host("", "certificate = true"), "ssh-keyscan"),
+        (host("host_keys = []", "certificate = true"), "a.toml:5:13: an ssh resource needs"),
+        (host("host_keys = \"unverified\"", "certificate = true"), "an array of texts"),
+        (
+            host("host_keys = [\"unverified\"]", "certificate = true"),
+            "a.toml:5:14: this is no host key",
+        ),
+        (
+            host(&format!("host_keys = [\"{ED25519}\", \"{ED25519} x\"]"), "certificate = true"),
+            "stands twice",
+        ),
+        (with("tls = \"off\""), "a.toml:6:7: `tls` has no meaning for this protocol"),
+        (with("ca_file = \"x\""), "`ca_file` has no meaning for this protocol"),
+        (with("database = \"x\""), "`database` has no meaning for this protocol"),
+        (host(&keys, ""), "a.toml:7:8: an account over SSH needs a way to sign in"),
+        (host(&keys, "certificate = false"), "needs a way to sign in"),
+        (host(&keys, "certificate = true\nkey = \"env:K\""), "this has several"),
+        (host(&keys, "password = \"env:P\"\nkey = \"env:K\""), "this has several"),
+        (host(&keys, "certificate = \"yes\""), "`certificate` is true or false"),
+        (host(&keys, "key = \"-----BEGIN\""), "this is no reference to a secret"),
+    ] {
+        let said = said(&text);
+        assert!(said.contains(expected), "`{expected}` is missing in:\n{said}\nfor:\n{text}");
+    }
+    for line in ["key = \"env:K\"", "certificate = true"] {
+        let said = said(&format!("{}{line}\n", resource("")));
+        assert!(said.contains("has no meaning for this protocol"), "{said}");
+    }
+    let said = said(&resource(&keys));
+    assert!(said.contains("`host_keys` has no meaning for this protocol"), "{said}");
 }
 
 #[test]

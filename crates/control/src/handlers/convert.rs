@@ -3,12 +3,13 @@
 use crate::Declaration;
 use crate::error::ControlError;
 use crate::handlers::ControlApi;
+use crate::keys::OwnedKey;
 use crate::lock::{Lock, LockTarget};
 use crate::plan::{Plan, PlannedChange};
 use crate::snapshot::{Identity, Snapshot};
 use loggia_api::control as api;
-use loggia_model::Value;
 use loggia_model::id::ActorId;
+use loggia_model::{ActorType, Value};
 
 pub(super) fn person(identity: Identity) -> api::Person {
     api::Person {
@@ -30,6 +31,18 @@ pub(super) fn service(identity: Identity) -> api::Service {
         public_key: identity.public_key.unwrap_or_default(),
         disabled: identity.disabled,
         created_us: identity.created_us,
+    }
+}
+
+pub(super) fn key(owned: OwnedKey) -> api::Key {
+    let OwnedKey { owner, key } = owned;
+    api::Key {
+        fingerprint: key.fingerprint,
+        owner_type: ActorType::of(owner.id).as_str().to_owned(),
+        owner: owner.name,
+        public_key: key.public_key,
+        comment: key.comment,
+        created_us: key.created_us,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Answer, Body, ControlApi, Part, Who, convert, malformed, problem};
 use crate::edit::address;
+use crate::keys::SSH;
 use crate::snapshot::Snapshot;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -45,12 +46,13 @@ fn converted(resource: &Resource, usable: Vec<String>, all: bool) -> api::Resour
         connect,
         depth: resource.depth.as_str().to_owned(),
         address: all.then(|| address(resource)),
-        tls: all.then(|| resource.tls.as_str().to_owned()),
+        tls: (all && resource.protocol != SSH).then(|| resource.tls.as_str().to_owned()),
+        host_keys: if all { resource.host_keys.clone() } else { Vec::new() },
     }
 }
 
 impl ControlApi {
-    fn allows(
+    pub(super) fn allows(
         &self,
         caller: &Caller,
         action: Action,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::LockTarget;
+use crate::keys::tests::{ED25519, FINGERPRINT, OTHER};
 use crate::tests::{House, PUBLIC_KEY};
 use axum::body::Body as Bytes;
 use axum::http::{Method, StatusCode, header};
@@ -95,7 +96,7 @@ impl Site {
             authorize: authorize.clone(),
             codes: house.codes.clone(),
             cut: cut.clone(),
-            protocols: vec!["postgres"],
+            protocols: vec!["postgres", "ssh"],
         }));
         Self { house, router, authorize, cut }
     }
@@ -143,6 +144,8 @@ async fn without_a_caller_and_without_a_right_nothing_is_done() {
         ("GET", "/v1/services", None),
         ("POST", "/v1/services", Some(json!({"name": "ci", "public_key": PUBLIC_KEY}))),
         ("POST", "/v1/services/ci/disable", None),
+        ("POST", "/v1/keys", Some(json!({"name": "alice", "public_key": ED25519}))),
+        ("DELETE", "/v1/keys/SHA256:x%2Fy", None),
         ("GET", "/v1/locks", None),
         ("POST", "/v1/locks", Some(json!({"target": {"type": "all"}, "reason": "r"}))),
         ("DELETE", "/v1/locks/lk_01h455vb4pex5vsknk084sn02q", None),
@@ -219,6 +222,38 @@ async fn services_are_added_listed_and_disabled() {
     assert_eq!(site.ada(("POST", "/v1/services/ci/disable"), None).await.0, 200);
     let (_, all) = site.ada(("GET", "/v1/services"), None).await;
     assert_eq!(all["services"][0]["disabled"], json!(true));
+}
+
+#[tokio::test]
+async fn keys_are_registered_listed_and_removed() {
+    let site = Site::new().await;
+    let new = json!({"name": "alice", "public_key": format!("{ED25519} laptop")});
+    let (status, key) = site.ada(("POST", "/v1/keys"), Some(new.clone())).await;
+    assert_eq!((status, key["fingerprint"].as_str()), (200, Some(FINGERPRINT)));
+    assert_eq!((key["owner"].as_str(), key["owner_type"].as_str()), (Some("alice"), Some("human")));
+    assert_eq!(site.ada(("POST", "/v1/keys"), Some(new)).await.0, 409);
+    let weak = json!({"name": "alice", "public_key": "ssh-dss AAAA"});
+    assert_eq!(site.ada(("POST", "/v1/keys"), Some(weak)).await.0, 400);
+    let other = json!({"name": "ada", "public_key": OTHER});
+    assert_eq!(site.ada(("POST", "/v1/keys"), Some(other)).await.0, 200);
+
+    let (_, all) = site.ada(("GET", "/v1/keys"), None).await;
+    let owners = |list: &Value| -> Vec<String> {
+        let keys = list["keys"].as_array().unwrap().iter();
+        keys.map(|it| it["owner"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(owners(&all), ["ada", "alice"]);
+    let (_, own) = site.call(Some("alice"), ("GET", "/v1/keys"), None).await;
+    assert_eq!(owners(&own), ["alice"], "others' keys are not for everybody");
+    let (_, first) = site.ada(("GET", "/v1/keys?limit=1"), None).await;
+    let next = first["next"].as_str().unwrap().replace(' ', "%20").replace('+', "%2B");
+    let (_, rest) = site.ada(("GET", &format!("/v1/keys?after={next}")), None).await;
+    assert_eq!((owners(&first), owners(&rest)), (vec!["ada".into()], vec!["alice".into()]));
+
+    let path = format!("/v1/keys/{}", FINGERPRINT.replace('/', "%2F"));
+    let (status, removed) = site.ada(("DELETE", &path), None).await;
+    assert_eq!((status, removed["owner"].as_str()), (200, Some("alice")));
+    assert_eq!(site.ada(("DELETE", &path), None).await.0, 404);
 }
 
 #[tokio::test]

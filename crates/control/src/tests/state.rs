@@ -375,3 +375,70 @@ async fn somebody_unknown_is_denied_whatever_they_claim() {
     };
     assert_eq!(connects(&house, &stranger), Effect::Deny);
 }
+
+#[tokio::test]
+async fn a_host_is_planned_kept_and_read_back_as_it_was_declared() {
+    use crate::keys::tests::{ED25519, OTHER};
+    let declared = |key: &str| {
+        format!(
+            "[[resource]]\nname = \"web-1\"\nprotocol = \"ssh\"\naddress = \"web-1\"\n\
+             host_keys = [\"{key}\"]\n[[resource.account]]\nname = \"deploy\"\ncertificate = true\n\
+             [[resource.account]]\nname = \"root\"\nkey = \"file:secrets/root\"\n"
+        )
+    };
+    let house = House::new().await;
+    let applied = house.apply(&[("a.toml", &declared(ED25519))]).await;
+    let after = applied.plan.changes[0].after.clone().unwrap();
+    let shown = String::from_utf8(after.to_bytes()).unwrap();
+    assert_eq!(
+        shown,
+        format!(
+            "{{\"accounts\":[[\"deploy\",\"certificate\"],[\"root\",\"key file:secrets/root\"]],\
+             \"address\":\"web-1:22\",\"depth\":\"disk\",\"host_keys\":[\"{ED25519}\"],\"labels\":[],\
+             \"protocol\":\"ssh\"}}"
+        )
+    );
+    let house = house.reopened().await;
+    let again = house.control.plan(&declaration(&[("a.toml", &declared(ED25519))]), &root());
+    assert!(again.unwrap().changes.is_empty(), "what is kept is what was declared");
+    house.apply(&[("a.toml", &declared(OTHER))]).await;
+    let web = house.control.resource("web-1").unwrap();
+    assert_eq!(web.host_keys, [OTHER]);
+    assert!(web.accounts[0].certificate && web.accounts[1].key.is_some());
+}
+
+/// A database as the release before SSH left it, with something in it.
+#[tokio::test]
+async fn a_database_from_before_ssh_opens_and_takes_hosts() {
+    use sqlx::Connection;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("control.db");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+    let mut db = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+    let begin = include_str!("../../migrations/0001_begin.sql");
+    let first = sqlx::migrate::Migration::new(
+        1,
+        "begin".into(),
+        sqlx::migrate::MigrationType::Simple,
+        sqlx::SqlSafeStr::into_sql_str(begin),
+        false,
+    );
+    sqlx::migrate::Migrator::with_migrations(vec![first]).run(&mut db).await.unwrap();
+    sqlx::query(
+        "insert into resources (id, name, protocol, host, port, tls, depth) values \
+         ('re_01h455vb4pex5vsknk084sn02q', 'shop', 'postgres', 'db', 5432, 'off', 'disk')",
+    )
+    .execute(&mut db)
+    .await
+    .unwrap();
+    sqlx::query("insert into accounts (resource, place, name) values ('re_01h455vb4pex5vsknk084sn02q', 0, 'app')")
+        .execute(&mut db)
+        .await
+        .unwrap();
+    db.close().await.unwrap();
+    let house = House::new().await;
+    let control = Control::open(&path, house.mint.clone(), house.ledger.clone()).await.unwrap();
+    let shop = control.resource("shop").unwrap();
+    assert_eq!((shop.accounts[0].name.as_str(), shop.accounts[0].certificate), ("app", false));
+    assert!(shop.host_keys.is_empty());
+}

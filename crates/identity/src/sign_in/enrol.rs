@@ -1,8 +1,8 @@
 //! How a new person takes up their account with the code that an administrator handed them.
 
 use super::{Failure, Refused, SignIn};
+use crate::credential::Wanted;
 use crate::events::{self, Reason, Who, ask};
-use crate::key::PublicKey;
 use crate::password;
 use crate::throttle::Attempt;
 use crate::totp::Authenticator;
@@ -45,7 +45,7 @@ impl SignIn {
     /// Takes password and authenticator, spends the code and signs the person in.
     ///
     /// Errors: `bad_enrolment`; `throttled`; what is wrong with the request (`bad_password`,
-    /// `bad_totp_secret`, `wrong_code`, `bad_csr`, `key_reused`), after which the code is still
+    /// `bad_totp_secret`, `wrong_code`, `bad_csr`, `bad_ssh_key`, `key_reused`), after which the code is still
     /// good; ledger or control database in the way.
     pub async fn enrol_finish(
         &self,
@@ -55,11 +55,11 @@ impl SignIn {
         let attempt = Attempt::from(source.peer.ip());
         self.begin(&attempt, METHOD, None, source)?;
         let outcome = self.enrol(&request, source).await;
-        let identity = self.settle(&attempt, METHOD, None, source, outcome, bad_enrolment)?;
-        let key = PublicKey::from_csr(&request.csr)?;
+        let outcome = self.settle(&attempt, METHOD, None, source, outcome, bad_enrolment)?;
+        let (identity, wanted) = outcome;
         let issued = self
             .minter
-            .issue(&identity, METHOD, Some(source), Some(&key), request.want_token, Vec::new())
+            .issue(&identity, METHOD, Some(source), &wanted, Vec::new())
             .await
             // The code is spent by now; enrolling again is not what helps.
             .map_err(|error| error.detail("The account is ready: sign in with `loggia login`."))?;
@@ -84,13 +84,14 @@ impl SignIn {
         &self,
         request: &EnrolFinish,
         source: &Source,
-    ) -> Result<IdentityRecord, Failure> {
+    ) -> Result<(IdentityRecord, Wanted), Failure> {
         let invited = self.invited(&request.secret).await?;
         password::check_rules(&request.password, &invited.identity.name)?;
         let authenticator = Authenticator::from_base32(&request.totp_secret)?;
         let step =
             authenticator.step_of(&request.code, self.mint.now_us()).ok_or_else(wrong_code)?;
-        self.minter.check_fresh(&PublicKey::from_csr(&request.csr)?).await?;
+        let wanted = Wanted::read(&request.csr, request.ssh_key.as_deref(), request.want_token)?;
+        self.minter.check_fresh(&wanted).await?;
         let verifier = PersonVerifier {
             password_hash: Some(self.passwords.hash(request.password.clone(), &self.mint).await?),
             totp_seed: Some(authenticator.seed()),
@@ -99,7 +100,7 @@ impl SignIn {
         // The code that was just shown is not good for a login too. Where a later one was spent
         // meanwhile, it is not either.
         ask(self.directory.spend_totp_step(invited.person, step)).await?;
-        Ok(invited.identity)
+        Ok((invited.identity, wanted))
     }
 
     /// Records the change and makes it.

@@ -1,15 +1,26 @@
 //! A person's login: password and one-time code.
 
 use super::{Failure, Refused, SignIn};
+use crate::credential::Wanted;
 use crate::events::{self, Reason, Who, ask};
-use crate::key::PublicKey;
 use crate::throttle::Attempt;
 use crate::totp::Authenticator;
 use loggia_api::identity::{Login, SignedIn};
 use loggia_model::id::{ActorId, PersonId};
 use loggia_model::port::{IdentityRecord, PersonVerifier, StateError};
 use loggia_model::resource::is_name;
-use loggia_model::{Authn, Fault, Kind, PublicError, Source};
+use loggia_model::{Actor, Authn, Draft, Fault, Kind, PublicError, Secret, Source};
+
+const METHOD: Authn = Authn::PasswordTotp;
+
+/// What is checked of a login.
+struct Proof<'a> {
+    name: &'a str,
+    password: &'a Secret,
+    code: &'a Secret,
+    /// The keys that must not have been used before.
+    wanted: &'a Wanted,
+}
 
 /// Who logs in, and what their proof is checked against.
 struct Known {
@@ -22,42 +33,77 @@ impl SignIn {
     /// Signs a person in.
     ///
     /// Errors: `wrong_login`, the same whatever was wrong; `throttled`; a request that cannot be
-    /// used (`bad_csr`, `key_reused`); ledger or control database in the way.
+    /// used (`bad_csr`, `bad_ssh_key`, `key_reused`); ledger or control database in the way.
     pub async fn login(&self, request: Login, source: &Source) -> Result<SignedIn, Refused> {
-        let key = PublicKey::from_csr(&request.csr)?;
-        let method = Authn::PasswordTotp;
-        let attempt = Attempt::as_name(&request.name, source.peer.ip());
-        let claimed = Some(request.name.as_str());
-        self.begin(&attempt, method, claimed, source)?;
-        let outcome = self.check_person(&request, &key).await;
-        let identity = self.settle(&attempt, method, claimed, source, outcome, wrong_login)?;
-        let who = Who { identity: &identity, authn: method, source: Some(source) };
-        let login = events::by(who, &self.mint, Kind::AuthLogin)
-            .set("/detail/method", method.as_str())
-            .set("/outcome/status", "ok");
-        let before = vec![events::encode(login)?];
-        let issued = self
-            .minter
-            .issue(&identity, method, Some(source), Some(&key), request.want_token, before)
-            .await?;
+        let wanted = Wanted::read(&request.csr, request.ssh_key.as_deref(), request.want_token)?;
+        let proof = Proof {
+            name: &request.name,
+            password: &request.password,
+            code: &request.code,
+            wanted: &wanted,
+        };
+        let (identity, login) = self.check(&proof, source).await?;
+        let issued =
+            self.minter.issue(&identity, METHOD, Some(source), &wanted, vec![login]).await?;
         Ok(self.signed_in(identity, issued))
     }
 
-    /// Checks password and code. The work is the same whether or not there is such a person.
-    async fn check_person(
+    /// Lets a person in by password and code for one session and issues nothing: for protocols
+    /// that can ask for both. The walk is that of [`Self::login`], with the same waits after
+    /// failures; the code is spent. Good as long as a credential would be.
+    ///
+    /// Errors: as [`Self::login`].
+    pub async fn prove(
         &self,
-        request: &Login,
-        key: &PublicKey,
-    ) -> Result<IdentityRecord, Failure> {
-        let known = self.find(&request.name).await?;
+        name: &str,
+        password: &Secret,
+        code: &Secret,
+        source: &Source,
+    ) -> Result<Actor, Refused> {
+        let proof = Proof { name, password, code, wanted: &Wanted::default() };
+        let (identity, login) = self.check(&proof, source).await?;
+        events::append(self.log.as_ref(), &[login])?;
+        Ok(Actor {
+            id: identity.id,
+            name: identity.name,
+            authn: METHOD,
+            credential: None,
+            expires_us: Some(self.minter.end_us()),
+            groups: identity.groups,
+            admin: identity.admin,
+        })
+    }
+
+    /// Who it is, and the `auth.login` that is to be recorded.
+    async fn check(
+        &self,
+        proof: &Proof<'_>,
+        source: &Source,
+    ) -> Result<(IdentityRecord, Draft), Refused> {
+        let attempt = Attempt::as_name(proof.name, source.peer.ip());
+        let claimed = Some(proof.name);
+        self.begin(&attempt, METHOD, claimed, source)?;
+        let outcome = self.check_person(proof).await;
+        let identity = self.settle(&attempt, METHOD, claimed, source, outcome, wrong_login)?;
+        let who = Who { identity: &identity, authn: METHOD, source: Some(source) };
+        let login = events::by(who, &self.mint, Kind::AuthLogin)
+            .set("/detail/method", METHOD.as_str())
+            .set("/outcome/status", "ok");
+        let login = events::encode(login)?;
+        Ok((identity, login))
+    }
+
+    /// Checks password and code. The work is the same whether or not there is such a person.
+    async fn check_person(&self, proof: &Proof<'_>) -> Result<IdentityRecord, Failure> {
+        let known = self.find(proof.name).await?;
         let verifier = known.as_ref().map(|known| &known.verifier);
         let hash = verifier.and_then(|verifier| verifier.password_hash.clone());
-        let verified = self.passwords.verify(request.password.clone(), hash).await?;
+        let verified = self.passwords.verify(proof.password.clone(), hash).await?;
         let authenticator = match verifier.and_then(|verifier| verifier.totp_seed.as_ref()) {
             Some(seed) => Authenticator::from_base32(seed).map_err(unreadable)?,
             None => Authenticator::generate(&self.mint),
         };
-        let step = authenticator.step_of(&request.code, self.mint.now_us());
+        let step = authenticator.step_of(proof.code, self.mint.now_us());
 
         let known = known.ok_or(Failure::NotProved(Reason::Unknown))?;
         if known.verifier.password_hash.is_none() || known.verifier.totp_seed.is_none() {
@@ -72,7 +118,7 @@ impl SignIn {
             return Err(Failure::NotProved(Reason::Disabled));
         }
         // Before the code is spent, so that it is still good with another key.
-        self.minter.check_fresh(key).await?;
+        self.minter.check_fresh(proof.wanted).await?;
         if !ask(self.directory.spend_totp_step(known.person, step)).await? {
             return Err(Failure::NotProved(Reason::CodeUsed));
         }

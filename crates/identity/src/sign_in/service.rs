@@ -1,6 +1,7 @@
 //! A service account's login: a challenge, signed by the key that an administrator registered.
 
 use super::{Failure, Refused, SignIn};
+use crate::credential::Wanted;
 use crate::events::{self, Reason, Who, ask};
 use crate::key::PublicKey;
 use crate::throttle::Attempt;
@@ -33,34 +34,31 @@ impl SignIn {
     /// Signs a service account in that has answered a challenge.
     ///
     /// Errors: `wrong_login`, the same whatever was wrong; `throttled`; a request that cannot be
-    /// used (`bad_csr`, `key_reused`); ledger or control database in the way.
+    /// used (`bad_csr`, `bad_ssh_key`, `key_reused`); ledger or control database in the way.
     pub async fn service_certify(
         &self,
         request: ServiceCertify,
         source: &Source,
     ) -> Result<SignedIn, Refused> {
-        let key = PublicKey::from_csr(&request.csr)?;
+        let wanted = Wanted::read(&request.csr, request.ssh_key.as_deref(), request.want_token)?;
         let attempt = Attempt::from(source.peer.ip());
         let claimed = Some(request.name.as_str());
         self.begin(&attempt, METHOD, claimed, source)?;
-        let outcome = self.check_service(&request, &key).await;
+        let outcome = self.check_service(&request, &wanted).await;
         let identity = self.settle(&attempt, METHOD, claimed, source, outcome, wrong_answer)?;
         let who = Who { identity: &identity, authn: METHOD, source: Some(source) };
         let login = events::by(who, &self.mint, Kind::AuthLogin)
             .set("/detail/method", METHOD.as_str())
             .set("/outcome/status", "ok");
         let before = vec![events::encode(login)?];
-        let issued = self
-            .minter
-            .issue(&identity, METHOD, Some(source), Some(&key), request.want_token, before)
-            .await?;
+        let issued = self.minter.issue(&identity, METHOD, Some(source), &wanted, before).await?;
         Ok(self.signed_in(identity, issued))
     }
 
     async fn check_service(
         &self,
         request: &ServiceCertify,
-        key: &PublicKey,
+        wanted: &Wanted,
     ) -> Result<IdentityRecord, Failure> {
         let now_us = self.mint.now_us();
         let challenge = self.challenges.open(&request.name, &request.nonce, now_us);
@@ -85,7 +83,7 @@ impl SignIn {
         if identity.disabled {
             return Err(Failure::NotProved(Reason::Disabled));
         }
-        self.minter.check_fresh(key).await?;
+        self.minter.check_fresh(wanted).await?;
         if !self.challenges.spend(challenge, now_us)? {
             return Err(Failure::NotProved(Reason::CodeUsed));
         }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::credential::Wanted;
 use crate::testing::{FIRST_INDEX, NOW_US, PASSWORD, World, csr, source};
 use crate::totp::Authenticator;
 use loggia_api::identity::{EnrolBegin, EnrolFinish, EnrolmentCode, Login, ServiceChallenge};
@@ -233,6 +234,7 @@ async fn begun(world: &World, code: &EnrolmentCode) -> (EnrolFinish, Authenticat
         totp_secret: begun.totp_secret,
         code: authenticator.code_at(world.mint.now_us()),
         csr: csr(),
+        ssh_key: None,
         want_token: true,
     };
     (finish, authenticator)
@@ -267,6 +269,7 @@ async fn enrolment_ends_signed_in_and_its_code_is_good_once() {
         password: secret("a password for bob"),
         code: authenticator.code_at(now_us),
         csr: csr(),
+        ssh_key: None,
         want_token: false,
     };
     let used = world.sign_in.login(login(NOW_US), &source(HOME)).await;
@@ -431,7 +434,8 @@ async fn the_operator_of_a_trial_can_have_a_token_without_a_login() {
     let world = World::new().await;
     let alice = world.directory.0.lock().identities[&ActorId::Person(world.alice)].clone();
     let minter = world.sign_in.minter();
-    let issued = minter.issue(&alice, Authn::Local, None, None, true, Vec::new()).await.unwrap();
+    let wanted = Wanted { token: true, ..Wanted::default() };
+    let issued = minter.issue(&alice, Authn::Local, None, &wanted, Vec::new()).await.unwrap();
     assert_eq!(world.log.kinds(), ["credential.minted"]);
     assert_eq!(world.log.events()[0].text("/actor/authn"), Some("local"));
     assert!(issued.certificate_pem.is_none());

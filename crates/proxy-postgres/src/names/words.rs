@@ -32,17 +32,31 @@ pub enum Touches {
 /// Whether a text may begin a COPY that the client sends data for. (`COPY t FROM STDOUT` is one
 /// too.) Looks for less than the words, so that nothing can hide them.
 pub fn may_copy(text: &[u8]) -> bool {
-    let holds = |wanted: &[u8]| {
-        text.windows(wanted.len()).any(|window| window.eq_ignore_ascii_case(wanted))
+    let holds = |wanted: &[u8], first: [u8; 2]| {
+        let [lower, upper] = first;
+        memchr::memchr2_iter(lower, upper, text).any(|at| {
+            let found = text.get(at..at + wanted.len());
+            found.is_some_and(|found| found.eq_ignore_ascii_case(wanted))
+        })
     };
-    holds(b"copy") && holds(b"std")
+    holds(b"copy", *b"cC") && holds(b"std", *b"sS")
 }
 
 /// Whether a text may leave behind code that a later statement can run without a word of it: a
 /// function that it defines itself.
 pub fn defines_code(text: &[u8]) -> bool {
     let (mut makes, mut code) = (false, false);
-    for word in text.split(|byte| !is_part_of_word(*byte)) {
+    let mut rest = text;
+    while let Some((word, behind)) = next_word(rest) {
+        rest = behind;
+        // Most words begin with another letter.
+        if !matches!(
+            word,
+            [b'A' | b'C' | b'E' | b'F' | b'P' | b'R', ..]
+                | [b'a' | b'c' | b'e' | b'f' | b'p' | b'r', ..]
+        ) {
+            continue;
+        }
         let is = |known: &&str| word.eq_ignore_ascii_case(known.as_bytes());
         makes |= ["CREATE", "ALTER"].iter().any(&is);
         code |= ["FUNCTION", "PROCEDURE", "ROUTINE", "EXTENSION"].iter().any(is);
@@ -78,24 +92,45 @@ struct Words<'a> {
 
 impl Words<'_> {
     fn next(&mut self) -> Option<(&'static str, usize)> {
-        while let Some(rest) = self.text.get(self.at..).filter(|rest| !rest.is_empty()) {
-            let length = rest.iter().take_while(|byte| is_part_of_word(**byte)).count();
-            let at = self.at;
-            self.at += length.max(1);
-            let found = rest.get(..length).unwrap_or_default();
-            if let Some(word) =
-                WORDS.iter().find(|word| found.eq_ignore_ascii_case(word.as_bytes()))
-            {
-                return Some((word, at));
+        let mut rest = self.text.get(self.at..)?;
+        while let Some((word, behind)) = next_word(rest) {
+            rest = behind;
+            let known = match word.len() {
+                2 | 4 | 7 => WORDS.iter().find(|known| word.eq_ignore_ascii_case(known.as_bytes())),
+                _ => None,
+            };
+            if let Some(known) = known {
+                self.at = self.text.len() - behind.len();
+                return Some((known, self.at - word.len()));
             }
         }
+        self.at = self.text.len();
         None
     }
 }
 
+/// The next word, and what stands behind it.
+fn next_word(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let begin = text.iter().position(|byte| is_part_of_word(*byte))?;
+    let text = text.get(begin..)?;
+    let length = text.iter().position(|byte| !is_part_of_word(*byte)).unwrap_or(text.len());
+    text.split_at_checked(length)
+}
+
 /// Letters, digits, `_`, and every byte beyond ASCII. `$` is not: `$do$` must not hide a word.
 fn is_part_of_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80
+    const PARTS: [bool; 256] = {
+        let mut parts = [false; 256];
+        let mut slots: &mut [bool] = &mut parts;
+        let mut byte = 0u8;
+        while let [slot, rest @ ..] = slots {
+            *slot = byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80;
+            slots = rest;
+            byte = byte.wrapping_add(1);
+        }
+        parts
+    };
+    PARTS.get(usize::from(byte)).copied().unwrap_or(true)
 }
 
 /// Whether the next word, behind white space alone, is one of these.
@@ -151,6 +186,44 @@ fn contains(text: &[u8], wanted: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The same looks, plainly: every word, every place.
+    fn plainly(text: &[u8]) -> (Vec<&'static str>, bool, bool) {
+        let part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80;
+        let words: Vec<Vec<u8>> =
+            text.split(|byte| !part(*byte)).map(<[u8]>::to_ascii_uppercase).collect();
+        let known = |word: &Vec<u8>| WORDS.iter().find(|known| known.as_bytes() == word).copied();
+        let any = |wanted: &[&str]| words.iter().any(|w| wanted.iter().any(|k| k.as_bytes() == w));
+        let code =
+            any(&["CREATE", "ALTER"]) && any(&["FUNCTION", "PROCEDURE", "ROUTINE", "EXTENSION"]);
+        let upper = text.to_ascii_uppercase();
+        let copies = contains(&upper, b"COPY") && contains(&upper, b"STD");
+        (words.iter().filter_map(known).collect(), code, copies)
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_word_escapes_the_quick_look(
+            pieces in proptest::collection::vec(
+                proptest::sample::select(vec![
+                    "prepare", "EXECUTE", "Do", "call", "open", "declare", "create", "ALTER",
+                    "function", "Procedure", "routine", "extension", "copy", "STD", "s", "x",
+                    " ", "_", "$", "\n", ";", "9", "\u{e9}", "\"",
+                ]),
+                0..12,
+            )
+        ) {
+            let text = pieces.concat();
+            let text = text.as_bytes();
+            let mut words = Words { text, at: 0 };
+            let found = std::iter::from_fn(|| words.next()).map(|(word, at)| {
+                assert!(text[at..].to_ascii_uppercase().starts_with(word.as_bytes()));
+                word
+            });
+            let found: Vec<_> = found.collect();
+            proptest::prop_assert_eq!((found, defines_code(text), may_copy(text)), plainly(text));
+        }
+    }
 
     fn touched(text: &str) -> Touches {
         touches(text.as_bytes())

@@ -63,11 +63,12 @@ impl Outgoing {
 }
 
 impl WireFrame for Outgoing {
+    type Wire = Bytes;
     fn class(&self) -> FrameClass {
         self.class
     }
 
-    fn into_bytes(self) -> Bytes {
+    fn into_wire(self) -> Bytes {
         self.bytes
     }
 }

@@ -377,7 +377,9 @@ fn not_recorded(frame: &Frame, error: Unrecorded) -> Result<Fate, Stop> {
             Ok(Fate::Refused(Box::new(denied(frame, action, decision))))
         }
         Unrecorded::TooLarge(_) => Ok(too_large(tag, bytes, text_of(frame))),
-        error @ (Unrecorded::WrongClass(_) | Unrecorded::Ledger(_)) => Err(Stop::from(error)),
+        error @ (Unrecorded::WrongClass(_) | Unrecorded::Ledger(_) | Unrecorded::Recording(_)) => {
+            Err(Stop::from(error))
+        }
     }
 }
 

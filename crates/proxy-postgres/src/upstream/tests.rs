@@ -13,6 +13,7 @@ fn resource(port: u16, tls: UpstreamTls) -> Resource {
         port,
         tls,
         ca_file: None,
+        host_keys: Vec::new(),
         accounts: Vec::new(),
         database: None,
         depth: loggia_model::resource::Depth::Disk,

@@ -3,9 +3,10 @@
 use loggia_gate::{GateMetrics, Limits, Sessions, Spine, SpineParts, listen};
 use loggia_model::decision::{Action, Ask, Decision, Effect, Obligations};
 use loggia_model::event::{LeafHash, Stamp};
-use loggia_model::id::{ActorId, PersonId, ResourceId};
+use loggia_model::id::{ActorId, PersonId, ResourceId, SessionId};
 use loggia_model::port::{
-    Append, AppendError, Appended, Decide, Identify, LockNotice, OnDisk, Resolve, Secrets,
+    Append, AppendError, Appended, Decide, Identify, LockNotice, OnDisk, Recordings, Resolve,
+    Secrets, Tape, TapeError,
 };
 use loggia_model::resource::{Account, Depth, Resource, SecretRef, UpstreamTls};
 use loggia_model::seal::Disclosure;
@@ -168,6 +169,13 @@ impl Identify for World {
     }
 }
 
+/// A database session has no recording.
+impl Recordings for World {
+    fn begin(&self, _: SessionId, _: &[u8; 32], _: i64) -> Result<Box<dyn Tape>, TapeError> {
+        Err(TapeError::Broken("no recordings here".into()))
+    }
+}
+
 impl Decide for World {
     fn decide(&self, ask: &Ask<'_>) -> Decision {
         let denied = self.denied.lock().contains(&ask.action);
@@ -245,9 +253,10 @@ impl Gateway {
             port: target.port,
             tls: UpstreamTls::VerifyFull,
             ca_file: Some(target.ca_pem_path.display().to_string()),
+            host_keys: Vec::new(),
             accounts: vec![Account {
-                name: "postgres".into(),
                 password: Some(SecretRef::Env("X".into())),
+                ..Account::named("postgres")
             }],
             database: Some("postgres".into()),
             depth,
@@ -268,6 +277,7 @@ impl Gateway {
             decide: world.clone(),
             resolve: world.clone(),
             append: ledger.clone(),
+            recordings: world.clone(),
             mint: mint.clone(),
             sessions: sessions.clone(),
             metrics: GateMetrics::default(),

@@ -212,6 +212,7 @@ fn term(word: &Word, token: &Token, now_us: i64) -> Result<Term, QueryError> {
         "sqlstate" => Ok(Term::Sqlstate(value.pattern())),
         "since" => value.read("since", |text| moment_us(text, now_us)).map(Term::Since),
         "until" => value.read("until", |text| moment_us(text, now_us)).map(Term::Until),
+        "exit" => value.read("exit", |text| Bounds::parse(text, count)).map(Term::Exit),
         "rows" => value.read("rows", |text| Bounds::parse(text, count)).map(Term::Rows),
         "duration" => {
             value.read("duration", |text| Bounds::parse(text, duration_us)).map(Term::DurationUs)
@@ -291,7 +292,7 @@ impl Value<'_> {
         Err(match nearest(pattern.start(), codes()) {
             Some(near) => error.hint(format!("did you mean `kind:{near}`?")),
             None => error.hint(
-                "kinds are such as sql.statement, session.start, auth.login; \
+                "kinds are such as sql.statement, ssh.exec, session.start, auth.login; \
                                 a star stands for the rest: sql.*",
             ),
         })

@@ -141,7 +141,7 @@ impl Setup {
                 index: 0,
                 leaf_hash: LeafHash::of(&leaf),
                 leaf: leaf.into(),
-                disclosure: draft.disclosure.clone().into(),
+                disclosure: draft.disclosure.clone(),
             };
             crate::record::Opened::read(&entry).unwrap()
         };

@@ -62,7 +62,7 @@ fn morning() -> Scene {
 
 /// All in memory, half in memory, nothing in memory.
 fn stores(scene: &Scene) -> [Store; 3] {
-    [store(scene, 1 << 20), store(scene, 8_000), store(scene, 1)]
+    [store(scene, 1 << 20), store(scene, 15_000), store(scene, 1)]
 }
 
 #[test]

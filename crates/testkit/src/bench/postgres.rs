@@ -60,15 +60,8 @@ fn ready_after(plan: &Plan) -> Result<Row> {
     let mut times = Vec::new();
     let mut memory = Vec::new();
     for _ in 0..plan.starts {
-        let options = GatewayOptions {
-            program: gateway::program()?,
-            people: Vec::new(),
-            targets: Vec::new(),
-            policies: None,
-            declarations: String::new(),
-            settings: Vec::new(),
-            data: None,
-        };
+        let options =
+            GatewayOptions { people: Vec::new(), ..GatewayOptions::alone(gateway::program()?) };
         let mut gateway = GatewayUnderTest::initialised(options)?;
         times.push(gateway.start_again()?.as_secs_f64() * 1e3);
         memory.push(megabytes(gateway.memory()?.0));

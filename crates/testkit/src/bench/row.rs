@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 pub enum Goal {
     /// The ratio to the direct connection must be at least this.
     Ratio(f64),
+    /// The ratio to the direct connection must be at most this.
+    RatioAtMost(f64),
     /// The figure itself must be at most this, in the row's unit.
     AtMost(f64),
     /// The figure itself must be at least this, in the row's unit.
@@ -16,7 +18,10 @@ pub enum Goal {
 impl Goal {
     fn figure(self) -> f64 {
         match self {
-            Self::Ratio(figure) | Self::AtMost(figure) | Self::AtLeast(figure) => figure,
+            Self::Ratio(figure)
+            | Self::RatioAtMost(figure)
+            | Self::AtMost(figure)
+            | Self::AtLeast(figure) => figure,
         }
     }
 }
@@ -30,7 +35,8 @@ pub struct Row {
     pub unit: String,
     /// Loggia's figure.
     pub ours: f64,
-    /// The same without anything in between: for PostgreSQL, a direct connection with TLS.
+    /// The same without anything in between: for PostgreSQL, a direct connection with TLS; for
+    /// SSH, OpenSSH's client and server.
     pub direct: Option<f64>,
     /// The same directly, without TLS.
     pub direct_plain: Option<f64>,
@@ -74,6 +80,7 @@ impl Row {
     fn meets(&self, goal: Option<Goal>) -> Option<bool> {
         match goal? {
             Goal::Ratio(goal) => self.ratio().map(|ratio| ratio >= goal),
+            Goal::RatioAtMost(goal) => self.ratio().map(|ratio| ratio <= goal),
             Goal::AtMost(goal) => Some(self.ours <= goal),
             Goal::AtLeast(goal) => Some(self.ours >= goal),
         }
@@ -140,6 +147,7 @@ fn rounded(figure: f64) -> f64 {
 fn goal_shown(goal: Goal) -> String {
     match goal {
         Goal::Ratio(figure) => format!("≥ {figure:.2}×"),
+        Goal::RatioAtMost(figure) => format!("≤ {figure:.2}×"),
         Goal::AtMost(figure) => format!("≤ {}", shown(figure)),
         Goal::AtLeast(figure) => format!("≥ {}", shown(figure)),
     }
@@ -208,6 +216,8 @@ mod tests {
     fn goals_hold_or_do_not() {
         assert_eq!(row(70.0, Goal::Ratio(0.7)).holds(), Some(true));
         assert_eq!(row(69.0, Goal::Ratio(0.7)).holds(), Some(false));
+        assert_eq!(row(120.0, Goal::RatioAtMost(1.2)).holds(), Some(true));
+        assert_eq!(row(121.0, Goal::RatioAtMost(1.2)).holds(), Some(false));
         assert_eq!(row(70.0, Goal::AtMost(60.0)).holds(), Some(false));
         assert_eq!(row(70.0, Goal::AtLeast(60.0)).holds(), Some(true));
         assert_eq!(Row::new("x", "tps", 1.0).holds(), None);

@@ -1,13 +1,14 @@
-//! `cargo xtask bench postgres|ledger [--quick] [--json]`.
+//! `cargo xtask bench postgres|ssh|ledger [--quick] [--json]`.
 
 use std::process::ExitCode;
 
 use loggia_testkit::bench::{self, Options};
 
 const HELP: &str = "\
-usage: cargo xtask bench postgres|ledger [--quick] [--json]
+usage: cargo xtask bench postgres|ssh|ledger [--quick] [--json]
 
   postgres   direct connections, pgbouncer and Loggia side by side
+  ssh        OpenSSH directly and through Loggia side by side
   ledger     the ledger alone: appends, verification, hashing
   --quick    ends within a minute: fewer and shorter rounds
   --json     one JSON object a line instead of a table";
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
     let subjects: Vec<&str> = subjects.iter().map(String::as_str).collect();
     let outcome = match subjects.as_slice() {
         ["postgres"] => bench::postgres::run(options),
+        ["ssh"] => bench::ssh::run(options),
         ["ledger"] => bench::ledger::run(options),
         _ => {
             eprintln!("error: what is to be measured?\n\n{HELP}");

@@ -3,10 +3,12 @@
 
 use super::{Known, Link, VerifyError, relative};
 use crate::folder::{FolderError, Found, Items, LogFolder};
+use crate::recording::ledgered::Ledgered;
 use crate::report::{Disclosed, Place, Verdict};
 use crate::session::Facts;
 use loggia_model::catalogue::Kind;
 use loggia_model::event::{ACTION_BYTES_MAX, Event};
+use loggia_model::id::SessionId;
 use loggia_model::seal::{Disclosure, check_blob};
 use loggia_model::value::{Object, Value};
 use loggia_tlog::tile::TILE_WIDTH;
@@ -39,6 +41,8 @@ pub(super) struct Looked {
     /// Of each entry whose hash the tile confirms and which is an event.
     pub(super) facts: Vec<Option<Facts>>,
     pub(super) links: Vec<Link>,
+    /// What is said of recordings, in order.
+    pub(super) recorded: Vec<(SessionId, Ledgered)>,
     pub(super) disclosed: Disclosed,
     pub(super) unknown_kinds: u64,
 }
@@ -71,6 +75,7 @@ impl Bundles<'_> {
             problems,
             facts: Vec::new(),
             links: Vec::new(),
+            recorded: Vec::new(),
             disclosed: Disclosed::default(),
             unknown_kinds: 0,
         };
@@ -161,6 +166,13 @@ impl Bundles<'_> {
                     let disclosure = disclosures.get(position).unwrap_or_default();
                     self.disclosed(index, &event, disclosure, &file, looked)?;
                     let facts = Facts::of(&event);
+                    if facts.kind().is_some_and(Ledgered::concerns)
+                        && let Some(place) = event.session
+                    {
+                        let mut said = Ledgered::default();
+                        said.take(&event, disclosure);
+                        looked.recorded.push((place.id, said));
+                    }
                     match facts.kind() {
                         Some(kind) => looked.links.extend(link(&event, kind)),
                         None => looked.unknown_kinds += 1,

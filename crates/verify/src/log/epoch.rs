@@ -3,6 +3,7 @@
 use super::bundle::{Bundles, Looked, bundles};
 use super::cosigned::Brackets;
 use super::head::Recorded;
+use super::recordings::Recordings;
 use super::tail::{self, Behind};
 use super::tree::{Genuine, Grown, Tree};
 use super::{Known, Link, Options, VerifyError, join};
@@ -57,6 +58,7 @@ struct Pass<'a> {
     disclosed: Disclosed,
     unknown_kinds: u64,
     last_time_us: Option<i64>,
+    recordings: Recordings<'a>,
     brackets: &'a Brackets,
     /// How many entries are outside them, and the first.
     outside: (u64, u64),
@@ -82,10 +84,16 @@ impl Subject<'_> {
             disclosed: Disclosed::default(),
             unknown_kinds: 0,
             last_time_us: None,
+            recordings: Recordings::new(self.root, self.folder, self.options.recordings),
             brackets: self.brackets,
             outside: (0, 0),
         };
         self.all_bundles(looker, &mut pass, progress)?;
+        pass.recordings.finish()?;
+        let recordings = pass.recordings.counts;
+        for (verdict, place, what) in std::mem::take(&mut pass.recordings.problems) {
+            findings.add(verdict, place, what);
+        }
         let Pass { tree, chains, mut gaps, gaps_more, links, disclosed, .. } = pass;
         let grown = tree.finish(self.checkpoint.root())?;
         let behind = tail::check(looker, self, &grown)?;
@@ -119,6 +127,7 @@ impl Subject<'_> {
             sessions_ended: chains.ended(),
             sessions_open: chains.open(),
             disclosed,
+            recordings,
             unproven_tail: behind.unproven,
             cosigned: self.cosigned.clone(),
             outside_bracket,
@@ -237,6 +246,9 @@ impl Pass<'_> {
         }
         self.tree.problems.extend(looked.problems);
         self.links.extend(looked.links);
+        for (session, said) in &looked.recorded {
+            self.recordings.take(*session, said)?;
+        }
         self.disclosed.add(looked.disclosed);
         self.unknown_kinds += looked.unknown_kinds;
         Ok(())

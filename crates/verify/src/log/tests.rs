@@ -10,13 +10,14 @@ mod cosigned;
 mod epochs;
 mod gaps;
 mod head;
+mod recordings;
 
 fn trust(log: &TestLog) -> Trust {
     Trust { keys: vec![log.vkey()], ..Trust::default() }
 }
 
 pub(super) fn verify_with(dir: &Path, trust: &Trust) -> Report {
-    let options = Options { events: true, threads: 1 };
+    let options = Options { threads: 1, ..Options::default() };
     verify_folder(dir, trust, options, &mut |_, _| {}).unwrap()
 }
 
@@ -45,7 +46,7 @@ fn a_log_as_the_ledger_writes_it_is_intact() {
     let log = published(data.path(), 700);
     for threads in [1, 2, 3] {
         let mut seen = Vec::new();
-        let options = Options { events: true, threads };
+        let options = Options { threads, ..Options::default() };
         let report = verify_folder(data.path(), &trust(&log), options, &mut |done, of| {
             seen.push((done, of))
         })
@@ -388,7 +389,7 @@ fn a_log_that_grows_while_it_is_read_is_intact() {
             log.write_wal();
         }
     };
-    let options = Options { events: true, threads: 1 };
+    let options = Options { threads: 1, ..Options::default() };
     let report = verify_folder(data.path(), &trust, options, &mut grow).unwrap();
     assert_eq!(code(&report), 0, "{report}");
     let epoch = &report.epochs[0];
@@ -470,7 +471,7 @@ fn a_large_tree_is_compared_on_every_level() {
         log.append_raw(index.to_be_bytes().to_vec(), Vec::new());
     }
     log.publish();
-    let options = Options { events: false, threads: 2 };
+    let options = Options { events: false, threads: 2, ..Options::default() };
     let check = || verify_folder(data.path(), &trust(&log), options, &mut |_, _| {}).unwrap();
     assert_eq!(code(&check()), 0);
     for (level, index, first) in [(1, 0, 512), (1, 1, 65_536 + 256), (2, 0, 0)] {

@@ -1,0 +1,284 @@
+//! One session channel: what the client prepares (terminal, environment), what it starts, and what
+//! then goes both ways until it ends.
+
+mod content;
+mod files;
+mod running;
+mod start;
+
+use crate::flow::Pressure;
+use crate::forward::refused;
+use crate::front::{ClientChannel, ClientSays};
+use crate::outgoing::{ChannelWriter, Message, Outgoing, Terminal};
+use crate::relay::{Serving, Stop};
+use crate::upstream::{TargetSays, Upstream};
+use loggia_gate::{TargetWriter, Unrecorded, WireFrame};
+use loggia_model::EventDraft;
+use loggia_model::catalogue::Kind;
+use loggia_model::decision::Action;
+use russh::ChannelOpenFailure;
+use russh::server::Handle;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+/// How long a target may take to answer a request of a channel.
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
+/// Environment variables of one channel, and bytes of all of them.
+const ENVIRONMENT_MAX: (usize, usize) = (128, 32 * 1024);
+/// How long the target may take to close a channel after the client has.
+const CLOSE_WAIT_MAX: Duration = Duration::from_secs(10);
+/// The exit status of what was not let through, as shells use it: found, and not executed.
+const REFUSED_STATUS: u32 = 126;
+
+/// The client's leg, as channels share it.
+pub(crate) struct Front {
+    pub(crate) handle: Handle,
+    pub(crate) pressure: Arc<Pressure>,
+}
+
+/// What was prepared before a program starts.
+#[derive(Default)]
+struct Prepared {
+    terminal: Option<Terminal>,
+    environment: Vec<(String, String)>,
+    environment_bytes: usize,
+}
+
+/// A channel with its two ends.
+struct Ends<'a> {
+    session: Serving<'a>,
+    client: ClientEnd,
+    upstream: Upstream,
+    target: TargetWriter<ChannelWriter>,
+    says: Arc<crate::flow::Queue<TargetSays>>,
+}
+
+/// The client's end once the channel is open.
+struct ClientEnd {
+    id: russh::ChannelId,
+    write: russh::ChannelWriteHalf<russh::server::Msg>,
+    says: Arc<crate::flow::Queue<ClientSays>>,
+}
+
+/// Serves a channel from its opening to its end.
+pub(crate) async fn serve(session: Serving<'_>, channel: ClientChannel) -> Result<(), Stop> {
+    let ClientChannel { id, write, says, reply } = channel;
+    let upstream = match session.pool.take().await {
+        Ok(upstream) => upstream,
+        Err(error) => {
+            let reason = crate::front::words(&error);
+            reply.reject(ChannelOpenFailure::Other { code: 2, reason }).await;
+            return Ok(());
+        }
+    };
+    let Ok((target, heard)) = upstream.open_session().await else {
+        let reason = "the target opens no more sessions".to_owned();
+        reply.reject(ChannelOpenFailure::Other { code: 4, reason }).await;
+        return Ok(());
+    };
+    reply.accept().await;
+    let ends = Ends {
+        session,
+        client: ClientEnd { id, write, says },
+        upstream,
+        target: TargetWriter::new(ChannelWriter(target), session.watch.dial()),
+        says: heard,
+    };
+    ends.serve().await
+}
+
+impl Ends<'_> {
+    async fn serve(mut self) -> Result<(), Stop> {
+        let mut end = self.session.watch.end_signal();
+        let started = tokio::select! {
+            biased;
+            _ = end.ended() => Ok(None),
+            started = self.prepare() => started,
+        };
+        let served = match started {
+            Ok(Some(started)) => self.run(started).await,
+            Ok(None) => Ok(()),
+            Err(stop) => Err(stop),
+        };
+        let _ = self.client.write.close().await;
+        self.client.says.abandon();
+        self.says.abandon();
+        self.upstream.let_open(false);
+        self.session.pool.give_back(self.upstream);
+        served
+    }
+
+    /// Until the client starts something; `None` where it closes before that, or what it wanted
+    /// is not let through.
+    async fn prepare(&mut self) -> Result<Option<start::Started>, Stop> {
+        let mut prepared = Prepared::default();
+        while let Some(says) = self.client.says.pop().await {
+            match says {
+                ClientSays::Terminal { terminal, reply } => {
+                    let message = Message::Terminal(terminal.clone());
+                    if self.neutral_request(message, reply).await? {
+                        prepared.terminal = Some(terminal);
+                    }
+                }
+                ClientSays::Environment { name, value, reply } => {
+                    self.environment(&mut prepared, name, value, reply).await?;
+                }
+                ClientSays::Agent { reply } => {
+                    self.back_channel(Action::SshAgent, "agent", Message::Agent, reply).await?;
+                }
+                ClientSays::X11 { single, protocol, cookie, screen, reply } => {
+                    let message = Message::X11 { single, protocol, cookie, screen };
+                    self.back_channel(Action::SshX11, "x11", message, reply).await?;
+                }
+                ClientSays::Shell { reply } => return self.shell(prepared, reply).await,
+                ClientSays::Exec { command, reply } => {
+                    return self.exec(prepared, command, reply).await;
+                }
+                ClientSays::Subsystem { name, reply } => return self.subsystem(name, reply).await,
+                ClientSays::Resize { columns, rows, pixels } => {
+                    if let Some(terminal) = &mut prepared.terminal {
+                        (terminal.columns, terminal.rows, terminal.pixels) =
+                            (columns, rows, pixels);
+                        let _ =
+                            self.send_neutral(Message::Resize { columns, rows, pixels }).await?;
+                    }
+                }
+                ClientSays::Signal(_) | ClientSays::Eof => {}
+                // Input before there is anything to read it.
+                ClientSays::Data(_) | ClientSays::Close => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    async fn environment(
+        &mut self,
+        prepared: &mut Prepared,
+        name: String,
+        value: String,
+        reply: oneshot::Sender<bool>,
+    ) -> Result<(), Stop> {
+        prepared.environment_bytes += name.len() + value.len();
+        let (count_max, bytes_max) = ENVIRONMENT_MAX;
+        if prepared.environment.len() >= count_max || prepared.environment_bytes > bytes_max {
+            return Ok(());
+        }
+        // Whether the target takes a variable is its own affair (AcceptEnv); OpenSSH's client does
+        // not ask, and is not held for it.
+        prepared.environment.push((name.clone(), value.clone()));
+        let _ = self.send_neutral(Message::Environment { name, value }).await?;
+        let _ = reply.send(true);
+        Ok(())
+    }
+
+    /// The client's agent or display, where a policy permits the target to use it.
+    async fn back_channel(
+        &mut self,
+        action: Action,
+        name: &'static str,
+        message: Message,
+        reply: oneshot::Sender<bool>,
+    ) -> Result<(), Stop> {
+        let draft = self.session.watch.draft(Kind::SshForward).set("/detail/direction", name);
+        let mut batch = self.session.watch.batch();
+        let recorded = match batch.record(action, draft, Outgoing::of(message)) {
+            Ok(_) => batch.commit().await?,
+            Err(error @ Unrecorded::Denied(..)) => {
+                drop(batch);
+                return refused(self.session, name, name, error).await;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let sent = self.target.send(recorded).await;
+        let granted = sent.is_ok() && self.answered().await;
+        self.upstream.let_open(granted);
+        let _ = reply.send(granted);
+        Ok(())
+    }
+
+    /// Passes a request without an effect of its own on, and its answer back.
+    async fn neutral_request(
+        &mut self,
+        message: Message,
+        reply: oneshot::Sender<bool>,
+    ) -> Result<bool, Stop> {
+        let sent = self.send_neutral(message).await?;
+        let good = sent.is_ok() && self.answered().await;
+        let _ = reply.send(good);
+        Ok(good)
+    }
+
+    async fn send_neutral(&mut self, message: Message) -> Result<io::Result<()>, Stop> {
+        let mut batch = self.session.watch.batch();
+        batch.neutral(Outgoing::of(message))?;
+        Ok(self.target.send(batch.commit().await?).await)
+    }
+
+    /// Waits for the target's answer to a request.
+    async fn answered(&self) -> bool {
+        let answer = async {
+            loop {
+                match self.says.pop().await {
+                    Some(TargetSays::Success) => return true,
+                    None | Some(TargetSays::Failure | TargetSays::Close | TargetSays::Gone) => {
+                        return false;
+                    }
+                    Some(_) => {}
+                }
+            }
+        };
+        timeout(ANSWER_WAIT_MAX, answer).await.unwrap_or(false)
+    }
+
+    /// Records an action and asks the target for it; the client has its answer in `reply`.
+    async fn begin(
+        &mut self,
+        action: Action,
+        draft: EventDraft,
+        frame: Outgoing,
+        tape: bool,
+    ) -> Result<Result<loggia_gate::ActionRef, Unrecorded>, Stop> {
+        // Asked before the recording begins, so that what is denied leaves none.
+        if let Err(error) = self.session.watch.permits(action) {
+            return Ok(Err(error));
+        }
+        debug_assert!(!matches!(frame.class(), loggia_gate::FrameClass::Neutral));
+        if tape {
+            self.session.watch.begin_recording().await?;
+        }
+        let mut batch = self.session.watch.batch();
+        let recorded = batch.record(action, draft, frame);
+        let action = match recorded {
+            Ok(action) => action,
+            Err(error @ (Unrecorded::Denied(..) | Unrecorded::TooLarge(_))) => {
+                return Ok(Err(error));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        match batch.commit().await {
+            Ok(recorded) => {
+                let _ = self.target.send(recorded).await;
+                Ok(Ok(action))
+            }
+            Err(error @ Unrecorded::TooLarge(_)) => Ok(Err(error)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Tells a client why what it started does not run, where every client shows it: on standard
+    /// error, with an exit status.
+    async fn turn_away(&self, reply: oneshot::Sender<bool>, words: &str) {
+        let _ = reply.send(true);
+        let text = format!("Loggia: {words}\r\n");
+        let write = &self.client.write;
+        let saying = async {
+            let _ = write.extended_data_bytes(1, text.into_bytes()).await;
+            let _ = write.exit_status(REFUSED_STATUS).await;
+            let _ = write.eof().await;
+        };
+        let _ = timeout(CLOSE_WAIT_MAX, saying).await;
+    }
+}

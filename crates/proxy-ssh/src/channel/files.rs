@@ -1,0 +1,422 @@
+//! File transfers: each operation is an event before its bytes go on, each file's content is
+//! hashed and counted into its result.
+
+use super::content::Content;
+use super::running::Running;
+use super::start::denial;
+use crate::codec::Malformed;
+use crate::codec::operation::Kind as FileKind;
+use crate::codec::operation::{Content as Transferred, Denial, Finding, Operation, Run, Step};
+use crate::codec::scp::Direction;
+use crate::forward::refused;
+use crate::outgoing::{Message, Outgoing};
+use crate::relay::Stop;
+use bytes::Bytes;
+use loggia_gate::{ActionRef, Batch, Recorded, Unrecorded};
+use loggia_model::catalogue::{Effect, Kind};
+use loggia_model::decision::Action;
+use loggia_model::{EventDraft, Value};
+use std::io;
+
+/// The steps of one chunk, and the findings that it gave.
+type Observed = (Vec<Step<ActionRef>>, Vec<Finding<ActionRef>>);
+
+impl Running<'_> {
+    /// What the client sent on a channel of files.
+    pub(super) async fn client_files(&self, bytes: Bytes) -> Result<io::Result<()>, Stop> {
+        let observed: Result<Observed, Malformed> = match &self.content {
+            Content::Sftp(sftp) => match sftp.lock().as_mut() {
+                Some(sftp) => sftp.requests(bytes.clone()).map(|steps| (steps, Vec::new())),
+                None => Ok(Default::default()),
+            },
+            Content::Scp(scp, Direction::Receive) => match scp.lock().as_mut() {
+                Some(scp) => scp.source(bytes.clone()).map(|steps| (steps, Vec::new())),
+                None => Ok(Default::default()),
+            },
+            // The client is the sink: it answers, and what it answers sets free what was held.
+            Content::Scp(scp, Direction::Send) => match scp.lock().as_mut() {
+                Some(scp) => {
+                    scp.sink(&bytes).and_then(|found| Ok((scp.source(Bytes::new())?, found)))
+                }
+                None => Ok(Default::default()),
+            },
+            _ => Ok(Default::default()),
+        };
+        let (steps, found) = match observed {
+            Ok(observed) => observed,
+            Err(malformed) => return self.not_understood(&malformed).await,
+        };
+        let sent = if matches!(&self.content, Content::Scp(_, Direction::Send)) {
+            let answers = Outgoing::of(Message::Data(bytes));
+            let recorded = self.session.watch.counted(&self.action, answers)?;
+            let sent = self.send(recorded).await;
+            self.pass_to_client(steps).await?;
+            sent
+        } else {
+            self.pass_to_target(steps).await?
+        };
+        self.results(found).await?;
+        while self.is_full() {
+            self.progress.notified().await;
+        }
+        Ok(sent)
+    }
+
+    /// What the target sent on a channel of files.
+    pub(super) async fn target_files(&self, bytes: Bytes) -> Result<(), Stop> {
+        let mut passes = true;
+        let observed: Result<Observed, Malformed> = match &self.content {
+            Content::Sftp(_) => {
+                // Under the lock of the way to the client, so that a refusal of ours never lands
+                // in the middle of an answer.
+                return self.sftp_answers(bytes).await;
+            }
+            Content::Scp(scp, Direction::Receive) => match scp.lock().as_mut() {
+                Some(scp) => {
+                    scp.sink(&bytes).and_then(|found| Ok((scp.source(Bytes::new())?, found)))
+                }
+                None => Ok(Default::default()),
+            },
+            Content::Scp(scp, Direction::Send) => {
+                passes = false;
+                match scp.lock().as_mut() {
+                    Some(scp) => scp.source(bytes.clone()).map(|steps| (steps, Vec::new())),
+                    None => Ok(Default::default()),
+                }
+            }
+            _ => Ok(Default::default()),
+        };
+        let (steps, found) = match observed {
+            Ok(observed) => observed,
+            Err(malformed) => {
+                let _ = self.not_understood(&malformed).await?;
+                return Ok(());
+            }
+        };
+        if passes {
+            self.write_client(bytes).await;
+            let _ = self.pass_to_target(steps).await?;
+        } else {
+            self.pass_to_client(steps).await?;
+        }
+        self.progress.notify_one();
+        self.results(found).await
+    }
+
+    async fn sftp_answers(&self, bytes: Bytes) -> Result<(), Stop> {
+        let Content::Sftp(sftp) = &self.content else { return Ok(()) };
+        let writing = self.to_client.lock().await;
+        let observed = match sftp.lock().as_mut() {
+            Some(sftp) => sftp.answers(&bytes).map(|found| (found, sftp.between_answers())),
+            None => Ok((Vec::new(), true)),
+        };
+        let (found, between) = match observed {
+            Ok(observed) => observed,
+            Err(malformed) => {
+                drop(writing);
+                let _ = self.not_understood(&malformed).await?;
+                return Ok(());
+            }
+        };
+        let pressure = &self.session.front.pressure;
+        let _ = pressure.sending(self.client.write.data_bytes(bytes)).await;
+        if between {
+            let denials = std::mem::take(&mut *self.denials.lock());
+            for denial in denials {
+                let _ = pressure.sending(self.client.write.data_bytes(denial)).await;
+            }
+        }
+        drop(writing);
+        self.progress.notify_one();
+        self.results(found).await
+    }
+
+    /// Records the actions among the steps, all with one append, and sends them on.
+    async fn pass_to_target(&self, steps: Vec<Step<ActionRef>>) -> Result<io::Result<()>, Stop> {
+        if steps.is_empty() {
+            return Ok(Ok(()));
+        }
+        let mut refusals = Vec::new();
+        let recorded = {
+            let mut batch = self.session.watch.batch();
+            for step in steps {
+                self.add_step(&mut batch, step, &mut refusals)?;
+            }
+            batch.commit().await?
+        };
+        let sent = self.send(recorded).await;
+        self.tell_refusals(refusals).await?;
+        Ok(sent)
+    }
+
+    fn add_step(
+        &self,
+        batch: &mut Batch<'_, Message>,
+        step: Step<ActionRef>,
+        refusals: &mut Vec<Refusal>,
+    ) -> Result<(), Stop> {
+        match step {
+            Step::Neutral(bytes) => batch.neutral(Outgoing::harmless(bytes))?,
+            Step::Part { action, bytes } => {
+                batch.part_of(&action, Outgoing::of(Message::Data(bytes)))?;
+            }
+            Step::Action(action) => {
+                let draft = self.describe(&action.operation, action.on.as_ref());
+                let asks = self.asks_for();
+                match batch.record(asks, draft, Outgoing::acting(action.bytes)) {
+                    Ok(recorded) => self.recorded(action.ticket, recorded),
+                    Err(error @ (Unrecorded::Denied(..) | Unrecorded::TooLarge(_))) => {
+                        let words = words_of(&error);
+                        let denial = self.denied(action.ticket, &words);
+                        self.answer_instead(batch, denial)?;
+                        refusals.push(Refusal { operation: action.operation, error: Some(error) });
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Step::Refused { operation, denial } => {
+                self.answer_instead(batch, denial)?;
+                refusals.push(Refusal { operation, error: None });
+            }
+        }
+        Ok(())
+    }
+
+    fn answer_instead(&self, batch: &mut Batch<'_, Message>, denial: Denial) -> Result<(), Stop> {
+        self.denials.lock().push(denial.to_client);
+        if !denial.to_target.is_empty() {
+            batch.neutral(Outgoing::harmless(denial.to_target))?;
+        }
+        Ok(())
+    }
+
+    async fn tell_refusals(&self, refusals: Vec<Refusal>) -> Result<(), Stop> {
+        for refusal in refusals {
+            let path = refusal.operation.path.clone().unwrap_or_default();
+            match refusal.error {
+                Some(error) => refused(self.session, "file", Value::text(&path), error).await?,
+                None => {
+                    let draft = self
+                        .session
+                        .watch
+                        .draft(Kind::SshRefused)
+                        .set("/detail/request", "file")
+                        .set("/detail/reason", "limit")
+                        .set("/detail/text", Value::text(&path));
+                    self.session.watch.refused(draft).await?;
+                }
+            }
+        }
+        let _writing = self.to_client.lock().await;
+        let between = match &self.content {
+            Content::Sftp(sftp) => sftp.lock().as_ref().is_none_or(|sftp| sftp.between_answers()),
+            _ => true,
+        };
+        if between {
+            let denials = std::mem::take(&mut *self.denials.lock());
+            for denial in denials {
+                let sending = self.client.write.data_bytes(denial);
+                let _ = self.session.front.pressure.sending(sending).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// scp from the target: what it sends is recorded before the client gets it.
+    async fn pass_to_client(&self, steps: Vec<Step<ActionRef>>) -> Result<(), Stop> {
+        for step in steps {
+            match step {
+                Step::Neutral(bytes) | Step::Part { bytes, .. } => self.write_client(bytes).await,
+                Step::Action(action) => {
+                    let draft = self.describe(&action.operation, action.on.as_ref());
+                    let mut batch = self.session.watch.batch();
+                    // The frame is empty: nothing of it goes to the target.
+                    let nothing = Outgoing::acting(Bytes::new());
+                    match batch.record(self.asks_for(), draft, nothing) {
+                        Ok(recorded) => {
+                            let _: Recorded<Message> = batch.commit().await?;
+                            self.recorded(action.ticket, recorded);
+                            self.write_client(action.bytes).await;
+                        }
+                        Err(error @ (Unrecorded::Denied(..) | Unrecorded::TooLarge(_))) => {
+                            let denial = self.denied(action.ticket, &words_of(&error));
+                            self.answer_instead(&mut batch, denial)?;
+                            let _ = self.send(batch.commit().await?).await;
+                            let refusal =
+                                Refusal { operation: action.operation, error: Some(error) };
+                            self.tell_refusals(vec![refusal]).await?;
+                        }
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                Step::Refused { operation, denial } => {
+                    let mut batch = self.session.watch.batch();
+                    self.answer_instead(&mut batch, denial)?;
+                    let _ = self.send(batch.commit().await?).await;
+                    self.tell_refusals(vec![Refusal { operation, error: None }]).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What policies are asked for a file: SFTP is an action of its own, scp is a command.
+    fn asks_for(&self) -> Action {
+        if matches!(self.content, Content::Sftp(_)) { Action::SshSftp } else { Action::SshExec }
+    }
+
+    fn recorded(&self, ticket: crate::codec::operation::Ticket, action: ActionRef) {
+        match &self.content {
+            Content::Sftp(sftp) => {
+                if let Some(sftp) = sftp.lock().as_mut() {
+                    sftp.recorded(ticket, action);
+                }
+            }
+            Content::Scp(scp, _) => {
+                if let Some(scp) = scp.lock().as_mut() {
+                    scp.recorded(ticket, action);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn denied(&self, ticket: crate::codec::operation::Ticket, words: &str) -> Denial {
+        let nothing = Denial { to_client: Bytes::new(), to_target: Bytes::new() };
+        match &self.content {
+            Content::Sftp(sftp) => {
+                sftp.lock().as_mut().map_or(nothing, |sftp| sftp.denied(ticket, words))
+            }
+            Content::Scp(scp, _) => {
+                scp.lock().as_mut().map_or(nothing, |scp| scp.denied(ticket, words))
+            }
+            _ => nothing,
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        match &self.content {
+            Content::Sftp(sftp) => sftp.lock().as_ref().is_some_and(|sftp| sftp.is_full()),
+            Content::Scp(scp, _) => scp.lock().as_ref().is_some_and(|scp| scp.is_full()),
+            _ => false,
+        }
+    }
+
+    /// Bytes that are no file transfer: nothing more of them goes on, the channel ends.
+    async fn not_understood(&self, malformed: &Malformed) -> Result<io::Result<()>, Stop> {
+        tracing::info!(%malformed, "a file transfer was not understood");
+        let draft = self
+            .session
+            .watch
+            .draft(Kind::SshRefused)
+            .set("/detail/request", "file")
+            .set("/detail/reason", "malformed");
+        self.session.watch.refused(draft).await?;
+        let text = format!("Loggia: this file transfer is not understood: {malformed}\r\n");
+        let _ = self.client.write.extended_data_bytes(1, text.into_bytes()).await;
+        let _ = self.send_neutral(Message::Close).await?;
+        Ok(Err(io::ErrorKind::InvalidData.into()))
+    }
+
+    /// Records what became of operations.
+    async fn results(&self, found: Vec<Finding<ActionRef>>) -> Result<(), Stop> {
+        for finding in found {
+            let draft = self.result(finding);
+            self.session.watch.result(draft).await?;
+        }
+        Ok(())
+    }
+
+    /// The channel is over: what is to be said of files that were not closed.
+    pub(super) async fn report_files(&self) -> Result<(), Stop> {
+        let found: Vec<Finding<ActionRef>> = match &self.content {
+            Content::Sftp(sftp) => sftp.lock().take().map(|sftp| sftp.finish()).unwrap_or_default(),
+            Content::Scp(scp, _) => scp.lock().take().map(|scp| scp.finish()).unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        self.results(found).await
+    }
+
+    fn describe(&self, operation: &Operation, on: Option<&ActionRef>) -> EventDraft {
+        let of = on.unwrap_or(&self.action).event().to_string();
+        let text = |bytes: &Bytes| Value::text(bytes);
+        let mut draft = self
+            .session
+            .watch
+            .draft(Kind::FileOperation)
+            .effects(effects(operation.kind))
+            .set("/detail/of", of)
+            .set("/detail/operation", operation.kind.name())
+            .set_some("/detail/path", operation.path.as_ref().map(text))
+            .set_some("/detail/path_to", operation.path_to.as_ref().map(text))
+            .set_some("/detail/mode", operation.attributes.mode_text())
+            .set_some("/detail/size", operation.attributes.size)
+            .set_some("/detail/flags", operation.flags.map(|flags| flags.to_string()));
+        if operation.kind == FileKind::Other {
+            let name = operation.request.get(..128).unwrap_or(&operation.request);
+            draft = draft.set("/detail/request", Value::text(name));
+        }
+        draft
+    }
+
+    fn result(&self, finding: Finding<ActionRef>) -> EventDraft {
+        let outcome = finding.outcome;
+        let status = outcome.trouble.as_ref().or(outcome.status.as_ref());
+        let failed = status.filter(|status| !status.is_ok());
+        let word = match (&failed, outcome.complete) {
+            (Some(_), _) => "error",
+            (None, true) => "ok",
+            (None, false) => "unknown",
+        };
+        let hash = whole(&outcome.written).or_else(|| whole(&outcome.read));
+        let mut draft = self
+            .session
+            .watch
+            .draft(Kind::FileResult)
+            .set("/detail/of", finding.action.event().to_string())
+            .set("/outcome/status", word)
+            .set_some("/outcome/code", failed.map(|status| status.code.to_string()))
+            .set_some("/outcome/message", failed.map(|status| Value::text(&status.text)))
+            .set_some("/outcome/sha256", hash)
+            .set_some("/outcome/size", outcome.size)
+            .set_some("/outcome/mode", outcome.mode.map(|mode| format!("{:04o}", mode & 0o7777)));
+        if outcome.read.run != Run::Nothing {
+            draft = draft.set("/outcome/bytes_read", outcome.read.bytes);
+        }
+        if outcome.written.run != Run::Nothing {
+            draft = draft.set("/outcome/bytes_written", outcome.written.bytes);
+        }
+        if !outcome.complete {
+            draft = draft.set("/outcome/incomplete", true);
+        }
+        draft
+    }
+}
+
+/// An operation that was not passed on; without an error there was too much open.
+struct Refusal {
+    operation: Operation,
+    error: Option<Unrecorded>,
+}
+
+fn words_of(error: &Unrecorded) -> String {
+    match error {
+        Unrecorded::Denied(action, decision) => format!("Loggia: {}", denial(*action, decision)),
+        _ => "Loggia: this is too large to be recorded".to_owned(),
+    }
+}
+
+/// The hash of a content that was transferred from its first byte on, in order.
+fn whole(content: &Transferred) -> Option<String> {
+    content.sha256_from_start().map(hex::encode)
+}
+
+fn effects(kind: FileKind) -> Vec<Effect> {
+    match kind {
+        FileKind::OpenRead | FileKind::List | FileKind::Send => vec![Effect::Read],
+        FileKind::Remove | FileKind::RemoveDirectory => vec![Effect::Delete],
+        FileKind::SetAttributes => vec![Effect::Privilege, Effect::Write],
+        FileKind::Other => vec![Effect::Unknown],
+        _ => vec![Effect::Write],
+    }
+}

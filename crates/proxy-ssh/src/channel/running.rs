@@ -1,0 +1,379 @@
+//! A program that runs: input one way, output the other, each recorded before it is passed on.
+//!
+//! Both directions run in one task and meet at two locks: that of the way to the target and that
+//! of the way to the client. Each is held while something is sent, never while something is
+//! awaited from the other side.
+
+use super::content::Content;
+use super::start::Started;
+use super::{CLOSE_WAIT_MAX, Ends};
+use crate::codec::echo::LineVerdict;
+use crate::forward;
+use crate::front::ClientSays;
+use crate::outgoing::{ChannelWriter, Message, Outgoing};
+use crate::relay::{Serving, Stop};
+use crate::upstream::{TargetSays, Upstream};
+use bytes::Bytes;
+use loggia_gate::{ActionRef, Direction as Tape, EndNotice, Recorded, TargetWriter};
+use loggia_model::catalogue::Kind;
+use parking_lot::Mutex as Lock;
+use russh::Sig;
+use sha2::Digest;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::{Mutex, Notify};
+use tokio::time::{Instant, timeout};
+
+/// How long the last words of an ordered end may take on one channel.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
+
+/// What a target said of the end of a program.
+#[derive(Debug, Default)]
+pub(super) struct Exit {
+    status: Option<u32>,
+    signal: Option<String>,
+}
+
+/// A program under way.
+pub(super) struct Running<'a> {
+    pub(super) session: Serving<'a>,
+    pub(super) action: ActionRef,
+    pub(super) content: Content,
+    pub(super) client: &'a super::ClientEnd,
+    pub(super) upstream: &'a Upstream,
+    pub(super) says: &'a Arc<crate::flow::Queue<TargetSays>>,
+    pub(super) to_target: Mutex<&'a mut TargetWriter<ChannelWriter>>,
+    pub(super) to_client: Mutex<()>,
+    /// What the client is to be told in place of an answer, once it fits between two.
+    pub(super) denials: Lock<Vec<Bytes>>,
+    /// An answer came; whoever paused may go on.
+    pub(super) progress: Notify,
+    pub(super) bytes_in: AtomicU64,
+    pub(super) bytes_out: AtomicU64,
+    pub(super) exit: Lock<Exit>,
+    /// Whether more than one silent line in a row is on record.
+    silent: AtomicBool,
+}
+
+/// Why both directions are over.
+enum Over {
+    /// The target closed the channel, or the connection.
+    Target,
+    /// The client did not wait for it.
+    Client,
+    /// The session was ordered to end.
+    Ordered(EndNotice),
+    /// It cannot go on.
+    Stopped(Stop),
+}
+
+impl Ends<'_> {
+    /// Until the program ends, with its result on record.
+    pub(super) async fn run(&mut self, started: Started) -> Result<(), Stop> {
+        let Started { action, content } = started;
+        let begun = Instant::now();
+        let mut end = self.session.watch.end_signal();
+        let mut unused = tokio::sync::mpsc::channel(1).1;
+        std::mem::swap(&mut unused, &mut self.upstream.opens);
+        let mut opens = unused;
+        let running = Running {
+            session: self.session,
+            action,
+            content,
+            client: &self.client,
+            upstream: &self.upstream,
+            says: &self.says,
+            to_target: Mutex::new(&mut self.target),
+            to_client: Mutex::new(()),
+            denials: Lock::default(),
+            progress: Notify::new(),
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+            exit: Lock::default(),
+            silent: AtomicBool::new(false),
+        };
+        let over = {
+            let mut input = pin!(running.input());
+            let mut output = pin!(running.output());
+            let pressure = Arc::clone(&running.upstream.pressure);
+            let back = async {
+                match forward::serve_back(self.session, &mut opens, &pressure).await {
+                    Ok(()) => std::future::pending().await,
+                    Err(stop) => stop,
+                }
+            };
+            tokio::select! {
+                biased;
+                notice = end.ended() => Over::Ordered(notice),
+                stop = back => Over::Stopped(stop),
+                done = &mut output => done.map_or_else(Over::Stopped, |()| Over::Target),
+                done = &mut input => match done {
+                    Err(stop) => Over::Stopped(stop),
+                    // The client closed: the program is given time to notice and to end.
+                    Ok(()) => match timeout(CLOSE_WAIT_MAX, output).await {
+                        Ok(Ok(())) => Over::Target,
+                        Ok(Err(stop)) => Over::Stopped(stop),
+                        Err(_late) => Over::Client,
+                    },
+                },
+            }
+        };
+        let served = match over {
+            Over::Stopped(stop) => Err(stop),
+            Over::Target | Over::Client => running.report(begun, None).await,
+            Over::Ordered(notice) => {
+                running.ordered(&notice).await;
+                running.report(begun, Some("cancelled")).await
+            }
+        };
+        drop(running);
+        self.upstream.opens = opens;
+        served
+    }
+}
+
+impl Running<'_> {
+    /// Everything that the client says, until it closes the channel.
+    async fn input(&self) -> Result<(), Stop> {
+        while let Some(says) = self.client.says.pop().await {
+            let sent = match says {
+                ClientSays::Data(bytes) => self.client_data(bytes).await?,
+                ClientSays::Eof => self.send_neutral(Message::Eof).await?,
+                ClientSays::Resize { columns, rows, pixels } => {
+                    if matches!(self.content, Content::Terminal(_)) {
+                        let size = [columns.to_be_bytes(), rows.to_be_bytes()].concat();
+                        self.session.watch.heard(&self.action, Tape::Resize, &size).await?;
+                    }
+                    self.send_neutral(Message::Resize { columns, rows, pixels }).await?
+                }
+                ClientSays::Signal(signal) => self.signal(signal, "client").await?,
+                ClientSays::Close => break,
+                // One channel starts one program; dropped, the answer is no.
+                _ => Ok(()),
+            };
+            if sent.is_err() {
+                // The target's end of it tells why.
+                return Ok(std::future::pending().await);
+            }
+        }
+        let _ = self.send_neutral(Message::Close).await?;
+        Ok(())
+    }
+
+    async fn client_data(&self, bytes: Bytes) -> Result<io::Result<()>, Stop> {
+        self.bytes_in.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.session.totals.bytes_in.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        let watch = self.session.watch;
+        let recorded = match &self.content {
+            Content::Terminal(echo) => {
+                let typed: Vec<(u64, &[u8])> = echo
+                    .lock()
+                    .typed(&bytes)
+                    .iter()
+                    .map(|piece| (piece.line, piece.bytes))
+                    .collect();
+                let frame = Outgoing::of(Message::Data(bytes.clone()));
+                watch.typed(&self.action, &typed, frame).await?
+            }
+            Content::Piped => {
+                let frame = Outgoing::of(Message::Data(bytes.clone()));
+                watch.input(&self.action, &bytes, frame).await?
+            }
+            Content::Counted(hashes) => {
+                hashes.lock().input.update(&bytes);
+                watch.counted(&self.action, Outgoing::of(Message::Data(bytes)))?
+            }
+            Content::Sftp(_) | Content::Scp(..) => return self.client_files(bytes).await,
+        };
+        Ok(self.send(recorded).await)
+    }
+
+    /// Everything that the target says, until it closes the channel.
+    async fn output(&self) -> Result<(), Stop> {
+        while let Some(says) = self.says.pop().await {
+            let write = &self.client.write;
+            match says {
+                TargetSays::Output(bytes) => self.target_data(bytes).await?,
+                TargetSays::Error(bytes) => {
+                    self.count_out(bytes.len());
+                    if self.content.is_taped() {
+                        self.session.watch.heard(&self.action, Tape::Error, &bytes).await?;
+                    }
+                    let sending = write.extended_data_bytes(1, bytes);
+                    let _ = self.session.front.pressure.sending(sending).await;
+                }
+                TargetSays::ExitStatus(status) => {
+                    self.exit.lock().status = Some(status);
+                    let _ = write.exit_status(status).await;
+                }
+                TargetSays::ExitSignal { signal, core_dumped, message } => {
+                    self.exit.lock().signal = Some(signal_name(&signal));
+                    let handle = &self.session.front.handle;
+                    let lang = String::new();
+                    let telling = handle.exit_signal_request(
+                        self.client.id,
+                        signal,
+                        core_dumped,
+                        message,
+                        lang,
+                    );
+                    let _ = telling.await;
+                }
+                TargetSays::Eof => drop(write.eof().await),
+                TargetSays::Success | TargetSays::Failure => {}
+                TargetSays::Close | TargetSays::Gone => break,
+            }
+        }
+        Ok(())
+    }
+
+    async fn target_data(&self, bytes: Bytes) -> Result<(), Stop> {
+        self.count_out(bytes.len());
+        match &self.content {
+            Content::Terminal(echo) => {
+                self.session.watch.heard(&self.action, Tape::Output, &bytes).await?;
+                let (verdicts, silent_lines) = {
+                    let mut echo = echo.lock();
+                    (echo.output(&bytes), echo.silent_run())
+                };
+                self.disclose(verdicts).await?;
+                self.note_silence(silent_lines).await?;
+            }
+            Content::Piped => {
+                self.session.watch.heard(&self.action, Tape::Output, &bytes).await?;
+            }
+            Content::Counted(hashes) => hashes.lock().output.update(&bytes),
+            Content::Sftp(_) | Content::Scp(..) => return self.target_files(bytes).await,
+        }
+        self.write_client(bytes).await;
+        Ok(())
+    }
+
+    /// Lines that the terminal showed may be read in a replay.
+    async fn disclose(&self, verdicts: Vec<LineVerdict>) -> Result<(), Stop> {
+        for verdict in verdicts.into_iter().filter(|verdict| verdict.echoed) {
+            self.session.watch.disclose(&self.action, verdict.line).await?;
+        }
+        Ok(())
+    }
+
+    /// One silent line is a password; more in a row is worth an event, once.
+    async fn note_silence(&self, lines: u32) -> Result<(), Stop> {
+        if lines <= 1 {
+            self.silent.store(false, Ordering::Relaxed);
+            return Ok(());
+        }
+        if self.silent.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let draft = self
+            .session
+            .watch
+            .draft(Kind::SshSilent)
+            .set("/detail/of", self.action.event().to_string())
+            .set("/detail/lines", lines);
+        Ok(self.session.watch.result(draft).await?)
+    }
+
+    pub(super) fn count_out(&self, bytes: usize) {
+        self.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.session.totals.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Sends to the client; where it is gone, its closing of the channel tells.
+    pub(super) async fn write_client(&self, bytes: Bytes) {
+        let _writing = self.to_client.lock().await;
+        let sending = self.client.write.data_bytes(bytes);
+        let _ = self.session.front.pressure.sending(sending).await;
+    }
+
+    pub(super) async fn send(&self, recorded: Recorded<Message>) -> io::Result<()> {
+        let mut target = self.to_target.lock().await;
+        self.upstream.pressure.sending(target.send(recorded)).await
+    }
+
+    pub(super) async fn send_neutral(&self, message: Message) -> Result<io::Result<()>, Stop> {
+        let mut batch = self.session.watch.batch();
+        batch.neutral(Outgoing::of(message))?;
+        Ok(self.send(batch.commit().await?).await)
+    }
+
+    async fn signal(&self, signal: Sig, by: &'static str) -> Result<io::Result<()>, Stop> {
+        let mut batch = self.session.watch.batch();
+        let draft = batch
+            .draft(Kind::SshSignal)
+            .set("/detail/of", self.action.event().to_string())
+            .set("/detail/signal", signal_name(&signal))
+            .set("/detail/by", by);
+        batch.cancel(draft, Outgoing::of(Message::Signal(signal)))?;
+        Ok(self.send(batch.commit().await?).await)
+    }
+
+    /// The session is ordered to end: what runs is told to stop, the person is told why.
+    async fn ordered(&self, notice: &EndNotice) {
+        let by = match notice.code {
+            "locked" => "lock",
+            "ended" | "shutdown" => "operator",
+            _ => "limit",
+        };
+        let stopping = async {
+            if let Err(error) = self.signal(Sig::TERM, by).await {
+                tracing::warn!(?error, "a signal to what a session runs could not be recorded");
+            }
+            let _ = self.send_neutral(Message::Close).await;
+        };
+        let _ = timeout(LAST_WORDS_MAX, stopping).await;
+        let text = format!("\r\nLoggia ended this session: {}\r\n", notice.reason);
+        let telling = async {
+            let write = &self.client.write;
+            if matches!(self.content, Content::Terminal(_)) {
+                let _ = write.data_bytes(text.into_bytes()).await;
+            } else {
+                let _ = write.extended_data_bytes(1, text.into_bytes()).await;
+            }
+        };
+        let _ = timeout(LAST_WORDS_MAX, telling).await;
+    }
+
+    /// What the program gave.
+    async fn report(&self, begun: Instant, status: Option<&'static str>) -> Result<(), Stop> {
+        self.report_files().await?;
+        if let Content::Terminal(echo) = &self.content {
+            let verdicts = echo.lock().finish();
+            self.disclose(verdicts).await?;
+        }
+        let exit = std::mem::take(&mut *self.exit.lock());
+        let status = status.unwrap_or(match (exit.status, &exit.signal) {
+            (Some(0), _) => "ok",
+            (None, None) => "unknown",
+            _ => "error",
+        });
+        let duration_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let mut draft = self
+            .session
+            .watch
+            .draft(Kind::SshResult)
+            .set("/detail/of", self.action.event().to_string())
+            .set("/outcome/status", status)
+            .set_some("/outcome/exit_status", exit.status)
+            .set_some("/outcome/exit_signal", exit.signal)
+            .set("/outcome/bytes_in", self.bytes_in.load(Ordering::Relaxed))
+            .set("/outcome/bytes_out", self.bytes_out.load(Ordering::Relaxed))
+            .set("/outcome/duration_us", duration_us);
+        if let Some((input, output)) = self.content.hashes() {
+            draft = draft.set("/outcome/sha256_in", input).set("/outcome/sha256_out", output);
+        }
+        Ok(self.session.watch.result(draft).await?)
+    }
+}
+
+/// The name of a signal, without SIG.
+fn signal_name(signal: &Sig) -> String {
+    match signal {
+        Sig::Custom(name) => name.chars().take(32).collect(),
+        known => format!("{known:?}"),
+    }
+}
