@@ -84,12 +84,6 @@ impl Fail {
         self
     }
 
-    /// With this exit code.
-    pub(crate) fn exit(mut self, exit: u8) -> Self {
-        self.exit = exit;
-        self
-    }
-
     /// With what to do.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

@@ -138,7 +138,7 @@ pub(super) struct NotTaken {
 impl From<NotTaken> for Fail {
     fn from(error: NotTaken) -> Self {
         match error.verdict {
-            Some(exit) => Self::new(error.message).exit(exit),
+            Some(exit) => Self::with_exit(exit, error.message),
             None if error.may_pass => Self::unreachable(error.message),
             None => Self::new(error.message),
         }
