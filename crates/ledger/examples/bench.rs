@@ -377,7 +377,7 @@ fn cosigned_lag(time: Duration) -> Figure {
 fn verified(world: &World, events: bool) -> Figure {
     let trust = Trust { keys: vec![VerifierKey::parse(&world.vkey).unwrap()], ..Trust::default() };
     let started = Instant::now();
-    let options = Options { events, threads: 1 };
+    let options = Options { events, recordings: false, threads: 1 };
     let report = verify_folder(&world.data(), &trust, options, &mut |_, _| {}).unwrap();
     let seconds = started.elapsed().as_secs_f64();
     // The session of the measured log is open in its latest boot, which is no finding.

@@ -119,7 +119,7 @@ impl World {
 
     fn verify(&self, name: &str) -> (u8, u64, u64) {
         let trust = Trust { keys: vec![self.key.clone()], ..Trust::default() };
-        let options = Options { events: true, threads: 1 };
+        let options = Options { events: true, recordings: true, threads: 1 };
         let report = verify_folder(&self.at(name), &trust, options, &mut |_, _| {}).unwrap();
         // Open sessions and a boot that still runs are no gaps.
         (report.verdict().exit_code(), report.epochs[0].size, report.epochs[0].disclosed.open)
