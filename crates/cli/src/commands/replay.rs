@@ -140,10 +140,8 @@ impl Replay {
             export::text(&script, &scenes, told, out)?;
         } else {
             let speed = self.speed;
-            let verdict = verdict.as_str();
-            let script = &script;
-            let scenes = scenes.as_slice();
-            stage::play(&stage::Staging { script, scenes, told, out, speed, idle_us, verdict })?;
+            let (script, scenes) = (&script, scenes.as_slice());
+            stage::play(&stage::Staging { script, scenes, told, out, speed, idle_us })?;
         }
         say(&verdict);
         match script.ending {

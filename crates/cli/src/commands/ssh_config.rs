@@ -147,8 +147,8 @@ fn entries(profile: &Profile, door: &Door, hosts: &[Host]) -> Done<String> {
             file(SSH_KEY)?,
             file(SSH_CERTIFICATE)?
         ));
-        // One way in, so that a refusal says its reason once.
-        text.push_str("    PreferredAuthentications publickey\n");
+        // Without a second way a client whose certificate has expired hangs up before it reads why.
+        text.push_str("    PreferredAuthentications publickey,keyboard-interactive\n");
         text.push_str(&format!("    UserKnownHostsFile {}\n", file(KNOWN_HOSTS)?));
         text.push_str("    GlobalKnownHostsFile none\n    StrictHostKeyChecking yes\n");
     }

@@ -7,6 +7,7 @@ use super::told::Told;
 use crate::fail::Done;
 use crate::out::{Out, Tone};
 use crate::text;
+use loggia_verify::recording::check::Ending;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -34,9 +35,10 @@ pub(super) struct Staging<'a> {
     pub(super) out: Out,
     pub(super) speed: f64,
     pub(super) idle_us: u64,
-    /// What the check of the recording gave, in a few words.
-    pub(super) verdict: &'a str,
 }
+
+/// What the keys do, the most needed first: a narrow terminal shows the beginning.
+const KEYS: &str = "space pause  q quit  ←→ 5 s  / search  +- speed  ⇧←→ 10 %  n next  [ ] action";
 
 /// What a key leads to.
 enum Turn {
@@ -280,19 +282,17 @@ impl Stage<'_> {
         let (here, _) = Terminal::size();
         let cropped =
             if width > here { format!("  {width}×{height}, cut") } else { String::new() };
-        let said = self.said.as_deref().map_or_else(
-            || {
-                "space pause  ←→ 5 s  ⇧←→ 10 %  +- speed  / search  n next  [ ] action  q quit"
-                    .to_owned()
-            },
-            text::safe,
-        );
+        let verdict = match self.staging.script.ending {
+            Ending::Proven => "verified",
+            Ending::Tail { .. } => "unproven tail",
+            Ending::CutShort { .. } => "INCOMPLETE",
+        };
+        let said = self.said.as_deref().map_or_else(|| format!("{verdict}  {KEYS}"), text::safe);
         let line = format!(
-            "{state:<5} {} / {}  {}×{cropped}  {}  {said}",
+            "{state:<5} {} / {}  {}×{cropped}  {said}",
             seconds(self.at_us),
             seconds(self.length_us()),
             self.pace(),
-            self.staging.verdict,
         );
         text::cut(&line, columns)
     }
