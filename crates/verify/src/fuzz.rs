@@ -3,9 +3,13 @@
 use crate::folder::Items;
 use crate::log::Trust;
 use crate::proof::{verify_proof, verify_proof_via};
+use crate::recording::check::{Claim, Ending};
+use crate::recording::reader::{Held, ReadError, Reader};
+use crate::recording::{self, Head};
 use crate::signed;
 use crate::wal::{HEADER_BYTES, Header, RecordType, decode_record, encode_record};
 use loggia_model::event::Event;
+use loggia_model::id::SessionId;
 use loggia_model::seal::Disclosure;
 use loggia_model::value::Object;
 
@@ -32,6 +36,45 @@ pub fn fuzz_one(data: &[u8]) {
             let _ = verify_proof(bytes, b"{}", Some(b"{}"), &Trust::default());
         }
     }
+}
+
+/// Reads the bytes as a recording: the first byte says whether as a whole file, or as frames behind
+/// a genuine header.
+///
+/// # Panics
+/// Where the reader breaks its word: what it accepts is written again with the same bytes; a
+/// recording that is claimed as it is holds; with one bit changed it does not.
+pub fn fuzz_recording(data: &[u8]) {
+    let Some((first, rest)) = data.split_first() else { return };
+    let session = SessionId::from_parts(1_790_000_000_000, [1; 10]);
+    let salt = [5; 32];
+    let genuine = recording::Header::new(session, &salt, 1_790_000_000_000_000).encode();
+    let header = if first % 2 == 0 { Vec::new() } else { genuine };
+    let mut bytes = [header.as_slice(), rest].concat();
+    let open = |bytes: &[u8], claims: Vec<Claim>| {
+        let mut reader = Reader::open(bytes, Held { session, salt, claims })?;
+        let mut again = reader.header().encode();
+        while let Some((place, frame)) = reader.next_frame()? {
+            assert_eq!(place.offset, again.len() as u64);
+            let head = Head::of(frame.at_us, frame.direction, frame.bytes);
+            again.extend_from_slice(&head.map(|head| head.encode()).unwrap_or_default());
+            again.extend_from_slice(frame.bytes);
+        }
+        assert!(bytes.starts_with(&again), "a recording that is written otherwise");
+        let (ending, check) = reader.finish()?;
+        let (frames, length) = (check.here().frame, Some(check.bytes()));
+        Ok::<_, ReadError>((ending, Claim { frames, bytes: length, root: check.root() }))
+    };
+    let Ok((ending, claim)) = open(&bytes, Vec::new()) else { return };
+    assert!(!matches!(ending, Ending::CutShort { .. }), "short of nothing that was claimed");
+    let held = open(&bytes, vec![claim]);
+    assert!(held.is_ok_and(|(_, again)| again == claim), "it does not hold as it is");
+    let length = claim.bytes.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(1);
+    if let Some(byte) = bytes.get_mut(usize::from(*first) * 7 % length) {
+        *byte ^= 1 << (first % 8);
+    }
+    let altered = open(&bytes, vec![claim]);
+    assert!(matches!(altered, Err(ReadError::Altered(_))), "a changed bit goes unseen");
 }
 
 fn segment(bytes: &[u8]) {

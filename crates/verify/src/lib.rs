@@ -24,7 +24,7 @@ pub mod witnessed;
 mod testlog;
 
 pub use folder::{FolderError, LogFolder};
-pub use fuzz::fuzz_one;
+pub use fuzz::{fuzz_one, fuzz_recording};
 pub use log::{Options, Trust, VerifyError, verify_folder};
 pub use proof::{prove, verify_proof};
 pub use report::{Report, Verdict};

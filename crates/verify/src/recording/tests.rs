@@ -308,3 +308,40 @@ fn a_place_says_frame_byte_and_time() {
     let torn = Check::begin(&header[..20], session(), &SALT, Vec::new()).unwrap_err();
     assert_eq!(torn.to_string(), "the header was altered: it is torn");
 }
+
+/// Writes `fuzz/corpus/recording`: whole files, and frames behind a genuine header.
+#[test]
+#[ignore = "writes the corpus of the fuzz target"]
+fn write_the_corpus() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/recording");
+    std::fs::create_dir_all(folder).unwrap();
+    let put = |name: &str, first: u8, bytes: &[u8]| {
+        std::fs::write(format!("{folder}/{name}"), [&[first], bytes].concat()).unwrap();
+    };
+    let example = Written::example();
+    let header = example.claims[0].bytes.unwrap() as usize;
+    put("whole", 0, &example.bytes);
+    put("header", 0, &example.bytes[..header]);
+    put("torn-header", 0, &example.bytes[..header - 9]);
+    put("frames", 1, &example.bytes[header..]);
+    put("torn-frame", 1, &example.bytes[header..example.bytes.len() - 2]);
+    put("torn-head", 1, &example.bytes[header..header + 7]);
+    put("nothing", 1, b"");
+    let one = |direction, bytes: &[u8]| {
+        Written::new(&[(77, direction, bytes), (u64::MAX, Direction::Output, b"")]).bytes
+    };
+    for direction in Direction::ALL {
+        let bytes: &[u8] = match direction {
+            Direction::Action => action().leak().as_bytes(),
+            Direction::Sealed => &[9; 29],
+            Direction::Key => &[9; 40],
+            Direction::Resize => &[0, 0, 0, 132, 0, 0, 0, 43],
+            Direction::Exit => &[0, 0, 0, 3],
+            _ => b"some text\x1b[31m",
+        };
+        let name = format!("frame-{}", char::from(direction.letter()));
+        put(&name, 3, &one(direction, bytes)[header..]);
+    }
+    put("unknown-direction", 1, b"\0\0\0\x01\0\0\0\0\0\0\0\0qx");
+    put("too-long", 1, b"\0\x20\0\0\0\0\0\0\0\0\0\0ox");
+}
