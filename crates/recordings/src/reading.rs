@@ -97,7 +97,7 @@ fn head(session: SessionId, salt: &[u8; 32], ledgered: &Ledgered) -> RecordingHe
     let step = claims.len().div_ceil(CLAIMS_MAX).max(1);
     let last = claims.last().copied();
     let thinned = claims.iter().step_by(step).copied();
-    let thinned = thinned.chain(last.filter(|_| (claims.len() - 1) % step != 0));
+    let thinned = thinned.chain(last.filter(|_| !(claims.len() - 1).is_multiple_of(step)));
     RecordingHead {
         session: session.to_string(),
         salt: Some(loggia_tlog::Hash(*salt).to_hex()),

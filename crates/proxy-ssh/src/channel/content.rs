@@ -3,6 +3,7 @@
 use crate::codec::echo::Echo;
 use crate::codec::scp::{Direction, Scp};
 use crate::codec::sftp::Sftp;
+use bytes::Bytes;
 use loggia_gate::ActionRef;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
@@ -11,15 +12,15 @@ use sha2::{Digest, Sha256};
 pub(super) enum Content {
     /// A terminal: what is typed and what is shown goes into the recording, typed lines sealed
     /// until the terminal echoes them.
-    Terminal(Mutex<Echo>),
+    Terminal(Box<Mutex<Echo>>),
     /// Standard input, output and error of a program: all goes into the recording.
     Piped,
     /// A transfer in a form of its own, such as rsync's: counted and hashed.
     Counted(Box<Mutex<Hashes>>),
     /// SFTP: each file operation is an event.
-    Sftp(Mutex<Option<Sftp<ActionRef>>>),
+    Sftp(Box<Mutex<Option<Sftp<ActionRef>>>>),
     /// scp's own protocol: each file is an event.
-    Scp(Mutex<Option<Scp<ActionRef>>>, Direction),
+    Scp(Box<Mutex<Option<Scp<ActionRef>>>>, Direction),
 }
 
 /// Running hashes of both directions.
@@ -31,11 +32,20 @@ pub(super) struct Hashes {
 
 impl Content {
     pub(super) fn interactive(terminal: bool) -> Self {
-        if terminal { Self::Terminal(Mutex::new(Echo::new())) } else { Self::Piped }
+        if terminal { Self::Terminal(Box::default()) } else { Self::Piped }
     }
 
     pub(super) fn counted() -> Self {
         Self::Counted(Box::default())
+    }
+
+    pub(super) fn sftp() -> Self {
+        Self::Sftp(Box::new(Mutex::new(Some(Sftp::new()))))
+    }
+
+    pub(super) fn scp(direction: Direction, paths: &[Bytes], into_directory: bool) -> Self {
+        let scp = Scp::new(direction, paths, into_directory);
+        Self::Scp(Box::new(Mutex::new(Some(scp))), direction)
     }
 
     /// Whether it goes into the session's recording.

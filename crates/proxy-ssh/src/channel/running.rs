@@ -156,7 +156,7 @@ impl Running<'_> {
             };
             if sent.is_err() {
                 // The target's end of it tells why.
-                return Ok(std::future::pending().await);
+                std::future::pending::<()>().await;
             }
         }
         let _ = self.send_neutral(Message::Close).await?;

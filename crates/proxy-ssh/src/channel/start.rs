@@ -3,8 +3,6 @@
 use super::content::Content;
 use super::{Ends, Prepared};
 use crate::codec::command::{self, Command};
-use crate::codec::scp::Scp;
-use crate::codec::sftp::Sftp;
 use crate::forward::refused;
 use crate::outgoing::{Message, Outgoing};
 use crate::relay::Stop;
@@ -13,7 +11,6 @@ use loggia_gate::{ActionRef, Unrecorded};
 use loggia_model::catalogue::Kind;
 use loggia_model::decision::Action;
 use loggia_model::{EventDraft, Value};
-use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 /// What runs.
@@ -71,10 +68,9 @@ impl Ends<'_> {
             Command::Other => ("other", Content::interactive(terminal)),
             Command::Rsync { .. } => ("rsync", Content::counted()),
             Command::Git { .. } => ("git", Content::counted()),
-            Command::SftpServer => ("sftp", Content::Sftp(Mutex::new(Some(Sftp::new())))),
+            Command::SftpServer => ("sftp", Content::sftp()),
             Command::Scp { direction, paths, into_directory, .. } => {
-                let scp = Scp::new(direction, &paths, into_directory);
-                ("scp", Content::Scp(Mutex::new(Some(scp)), direction))
+                ("scp", Content::scp(direction, &paths, into_directory))
             }
         };
         let recorded = if content.is_taped() { "all" } else { "counts" };
@@ -112,7 +108,7 @@ impl Ends<'_> {
                 action: Action::SshSftp,
                 draft,
                 frame: Outgoing::of(Message::Subsystem(name)),
-                content: Content::Sftp(Mutex::new(Some(Sftp::new()))),
+                content: Content::sftp(),
                 request: "subsystem",
                 text,
             }

@@ -56,7 +56,7 @@ impl HostKeyRule {
             self.authorities.iter().map(|key| key.fingerprint(HashAlg::Sha256)).collect();
         certificate.cert_type() == CertType::Host
             && certificate.critical_options().is_empty()
-            && certificate.valid_principals().iter().any(|name| *name == self.host)
+            && certificate.valid_principals().contains(&self.host)
             && certificate.validate_at(now_s, authorities.iter()).is_ok()
     }
 
