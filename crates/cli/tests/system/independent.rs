@@ -32,7 +32,7 @@ fn skipped(why: &str) -> Option<PathBuf> {
 #[test]
 fn a_log_written_under_load_and_kills_satisfies_other_peoples_code() {
     let (mut gateway, witnesses, policy) = witnessed(&["auditor"]);
-    let Some(program) = verifier(&gateway.folder()) else { return };
+    let Some(program) = verifier(gateway.folder()) else { return };
     for round in 0..3 {
         // Killed in the middle of it: some clients get no answer, and that is right.
         let load: Vec<_> = (0..3)

@@ -46,7 +46,7 @@ fn contains(folder: &Path, text: &str) -> Vec<PathBuf> {
 #[test]
 fn a_terminal_is_replayed_and_what_was_typed_without_echo_is_in_clear_nowhere() {
     let Some((mut world, session)) = recorded() else { return };
-    assert_eq!(contains(&world.gateway.data, SECRET), [PathBuf::new(); 0]);
+    assert_eq!(contains(&world.gateway.data, SECRET), Vec::<PathBuf>::new());
     assert_eq!(contains(&world.gateway.data, "first-42"), [recording(&world, &session)]);
     world.gateway.start_again().unwrap();
     let out = world.host.folder().join("out.cast");
