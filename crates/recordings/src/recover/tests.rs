@@ -52,7 +52,7 @@ impl Log {
         let mut leaf = Vec::new();
         draft.stamp(&stamp, &mut leaf);
         let leaf_hash = LeafHash::of(&leaf);
-        let disclosure = Bytes::from(draft.disclosure.clone());
+        let disclosure = draft.disclosure.clone();
         self.0.push(Committed { index, leaf_hash, leaf: leaf.into(), disclosure });
     }
 }
