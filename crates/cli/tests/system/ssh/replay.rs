@@ -47,7 +47,7 @@ fn a_terminal_is_played_again_found_in_and_read_without_a_gateway() {
         world.gateway.succeed(None, &arguments).unwrap()
     };
     let text = offline(&["--text"]);
-    assert!(text.contains("\nfirst-42\n") && text.contains("Secret: "), "{text}");
+    assert!(text.contains("\nfirst-42\n") && text.contains("\nSecret:\n"), "{text}");
     assert!(!text.contains('\u{1b}') && !text.contains(SECRET), "{text}");
     let typed = |more: &[&str]| {
         let lines = offline(&[&["--json"], more].concat());
@@ -93,7 +93,7 @@ fn several_actions_of_one_session_are_played_in_turn_or_one_alone() {
     for command in ["printf 'one\\ntwo\\n'", "echo three >&2; exit 4"] {
         let arguments = [master.as_slice(), &["kernel", command]].concat();
         let ran = world.ssh(&arguments);
-        assert!(matches!(ran.status, Some(0 | 4)), "{}", ran.stderr);
+        assert!(matches!(ran.status, Some(0 | 4)), "{:?}: {}", ran.status, ran.stderr);
     }
     let _ = world.ssh(&["-o", &control, "-O", "exit", "kernel"]);
     let end = world.expect(1, "session.end").pop().unwrap();
