@@ -17,6 +17,7 @@ pub mod parts;
 pub mod pgbouncer;
 pub mod postgres;
 pub mod process;
+pub mod small_disk;
 pub mod torture;
 
 pub use certificates::{Authority, Issued};
@@ -27,3 +28,4 @@ pub use openssh::{OpenSsh, Sshd, SshdOptions};
 pub use pgbouncer::{Pgbouncer, PgbouncerOptions};
 pub use postgres::{LoggedStatement, Postgres, PostgresOptions, StatementKind};
 pub use process::ManagedProcess;
+pub use small_disk::SmallDisk;

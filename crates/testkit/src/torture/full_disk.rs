@@ -5,9 +5,6 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -18,17 +15,14 @@ use crate::deadline::wait_until;
 use crate::folder::Workspace;
 use crate::gateway::{GatewayOptions, GatewayUnderTest};
 use crate::postgres::{Postgres, PostgresOptions};
+use crate::small_disk::SmallDisk;
 
-/// Size of the file system that is filled.
-const DISK: &str = "64m";
 /// How long a session is paused before it is ended, in seconds.
 const PAUSE_S: u64 = 3;
 /// What a client is told at the door.
 const REFUSED: &str = "nothing can be recorded at the moment";
 /// How many statements may still fit when new sessions are refused already.
 const STATEMENTS_MAX: usize = 200;
-/// Between two looks whether there is room that could be taken.
-const FILL_EVERY: Duration = Duration::from_millis(5);
 /// How long anything may take that must happen by itself.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -86,84 +80,6 @@ pub fn full_disk_rounds(program: &Path, rounds: u64) -> Result<Option<FullDiskCo
     run.finish().map(Some)
 }
 
-/// A file system in memory, unmounted when dropped.
-struct SmallDisk {
-    path: PathBuf,
-    filler: Option<Filler>,
-}
-
-/// Keeps a file system full: what somebody gives back is taken at once.
-struct Filler {
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
-}
-
-impl SmallDisk {
-    fn mount(path: &Path) -> Result<Self> {
-        ensure!(rustix::process::geteuid().is_root(), "not running as root");
-        std::fs::create_dir(path).context("making a folder")?;
-        let mut command = Command::new("mount");
-        command.args(["-t", "tmpfs", "-o", &format!("size={DISK}"), "loggia-torture"]).arg(path);
-        let output = command.output().context("starting mount")?;
-        if !output.status.success() {
-            bail!("mount: {}", String::from_utf8_lossy(&output.stderr).trim());
-        }
-        Ok(Self { path: path.to_path_buf(), filler: None })
-    }
-
-    fn ballast(&self) -> PathBuf {
-        self.path.join("ballast")
-    }
-
-    /// Writes until nothing more fits, and keeps it so.
-    fn fill(&mut self) -> Result<()> {
-        let mut file = File::options().create(true).append(true).open(self.ballast())?;
-        let mut fill = move || {
-            for block in [1 << 20, 4_096, 1] {
-                let zeros = vec![0; block];
-                while file.write_all(&zeros).is_ok() {}
-            }
-        };
-        fill();
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || {
-            while !stopped.load(Ordering::Relaxed) {
-                std::thread::sleep(FILL_EVERY);
-                fill();
-            }
-        });
-        self.filler = Some(Filler { stop, thread });
-        Ok(())
-    }
-
-    /// Gives all room back.
-    fn clear(&mut self) -> Result<()> {
-        self.leave();
-        std::fs::remove_file(self.ballast()).context("removing the ballast")
-    }
-
-    /// Ends the filler, which holds the file open.
-    fn leave(&mut self) {
-        if let Some(filler) = self.filler.take() {
-            filler.stop.store(true, Ordering::Relaxed);
-            // It only writes and sleeps.
-            let _ = filler.thread.join();
-        }
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        self.leave();
-        // Lazily: whatever still holds it lets go in a moment.
-        let done = Command::new("umount").arg("-l").arg(&self.path).status();
-        if !done.is_ok_and(|status| status.success()) {
-            eprintln!("could not unmount {}", self.path.display());
-        }
-    }
-}
-
 struct Run {
     counts: FullDiskCounts,
     // The gateway before its disk: it is dropped first.
@@ -179,7 +95,7 @@ impl Run {
         let mut options = GatewayOptions::over(&server, program)
             .setting("ledger", "segment_mib = 1")
             .setting("session", &format!("pause_seconds = {PAUSE_S}"));
-        options.data = Some(disk.path.join("data"));
+        options.data = Some(disk.path().join("data"));
         let gateway = GatewayUnderTest::start(options)?;
         Ok(Self { counts: FullDiskCounts::default(), gateway, disk, server })
     }
