@@ -100,7 +100,7 @@ impl Source {
             let slot = SessionSlot { id: source.session, context: None, role: Role::Start };
             let draft = source.mint.draft(Kind::SessionStart).actor(source.actor).session(slot);
             source.start = draft.id();
-            ledger.append(&[draft.encode().unwrap()]).unwrap();
+            append_waiting(ledger, &[draft.encode().unwrap()]);
         }
         source
     }
@@ -161,6 +161,16 @@ struct Figure {
 fn percentile_ms(sorted_us: &[u64], of_hundred: usize) -> f64 {
     let place = sorted_us.len() * of_hundred / 100;
     sorted_us.get(place.min(sorted_us.len() - 1)).map_or(0.0, |us| *us as f64 / 1e3)
+}
+
+/// Appends, waiting while the ledger is paused: room for the ends of many sessions takes a moment.
+fn append_waiting(ledger: &Ledger, drafts: &[Draft]) {
+    let started = Instant::now();
+    while let Err(error) = ledger.append(drafts) {
+        assert!(matches!(error, AppendError::Paused(_)), "{error}");
+        assert!(started.elapsed() < Duration::from_secs(30), "paused for 30 s: {error}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Appends one event, waiting while the ledger is paused.

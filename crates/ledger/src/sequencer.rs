@@ -12,7 +12,7 @@
 
 use crate::disk::Disk;
 use crate::segments::{Segment, Segments};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use loggia_model::catalogue::Kind;
 use loggia_model::event::{DraftError, Role, Stamp};
 use loggia_model::id::{ActorId, EventId, SessionId};
@@ -31,6 +31,8 @@ use tokio::time::Instant;
 pub(crate) const END_RESERVE_BYTES: usize = 8 << 10;
 /// Room that is always kept for the ledger's own records, in bytes.
 const OWN_RESERVE_BYTES: usize = 64 << 10;
+/// Entries that were written stay in memory in pieces of this size.
+const KEPT_BYTES: usize = 64 << 10;
 /// How far the disk may be behind the writes before sessions pause.
 const LAG_MAX: Duration = Duration::from_millis(250);
 /// How far the wall clock may be behind the last stamp without being called a step, microseconds.
@@ -94,6 +96,8 @@ pub(crate) struct Sequencer {
     buffered: Vec<Buffered>,
     // Written, not durable.
     written: Vec<Committed>,
+    /// Room for more of it.
+    kept: BytesMut,
     full_segments: Vec<(Arc<File>, PathBuf)>,
     names_changed: bool,
     pub(crate) dirty_since: Option<Instant>,
@@ -128,6 +132,7 @@ impl Sequencer {
             buffer: Vec::with_capacity(64 << 10),
             buffered: Vec::new(),
             written: Vec::new(),
+            kept: BytesMut::new(),
             full_segments: Vec::new(),
             // The first segment's name is not durable yet.
             names_changed: true,
@@ -319,7 +324,7 @@ impl Sequencer {
             return Err(self.close(format!("writing the write-ahead log failed: {error}")));
         }
         self.segment.offset += self.buffer.len();
-        let bytes = Bytes::copy_from_slice(&self.buffer);
+        let bytes = self.keep();
         self.buffer.clear();
         self.written.extend(self.buffered.drain(..).map(|entry| Committed {
             index: entry.index,
@@ -329,6 +334,17 @@ impl Sequencer {
         }));
         self.dirty_since.get_or_insert_with(Instant::now);
         Ok(())
+    }
+
+    /// Copies what was written to where publisher and followers take it from: behind what was
+    /// written before, as long as there is room. Entries go in the order in which they came, so a
+    /// piece of memory is let go as a whole.
+    fn keep(&mut self) -> Bytes {
+        if self.kept.capacity() < self.buffer.len() {
+            self.kept = BytesMut::with_capacity(KEPT_BYTES.max(self.buffer.len()));
+        }
+        self.kept.extend_from_slice(&self.buffer);
+        self.kept.split().freeze()
     }
 
     /// Goes on in the next segment. The admission made sure that one is ready.

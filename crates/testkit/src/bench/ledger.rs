@@ -13,7 +13,7 @@ use super::{Options, print};
 pub fn run(options: Options) -> Result<Vec<Row>> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["run", "--quiet", "--profile", "demo", "-p", "loggia-ledger"]);
+    command.args(["run", "--quiet", "--profile", "release", "-p", "loggia-ledger"]);
     command.args(["--example", "bench", "--"]);
     if options.quick {
         command.arg("--quick");

@@ -124,7 +124,8 @@ pub fn bundle_decode(bytes: &[u8], width: u16) -> Result<Vec<&[u8]>, BundleError
 /// [`BundleError::Count`], [`BundleError::DisclosureLength`].
 pub fn open_encode<D: AsRef<[u8]>>(disclosures: &[Option<D>]) -> Result<Vec<u8>, BundleError> {
     check_count(disclosures.len())?;
-    let mut bytes = Vec::new();
+    let length = |one: &Option<D>| 4 + one.as_ref().map_or(0, |one| one.as_ref().len());
+    let mut bytes = Vec::with_capacity(disclosures.iter().map(length).sum());
     for (position, disclosure) in disclosures.iter().enumerate() {
         let disclosure = disclosure.as_ref().map(AsRef::as_ref);
         let content: &[u8] = disclosure.unwrap_or_default();
