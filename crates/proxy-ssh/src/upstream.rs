@@ -115,7 +115,21 @@ pub(crate) struct TargetOpens {
     pub(crate) reply: ChannelOpenHandle,
 }
 
-type Registry = Arc<Mutex<HashMap<ChannelId, Arc<Queue<TargetSays>>>>>;
+type Registry = Arc<Mutex<HashMap<ChannelId, Line>>>;
+
+/// What a target says on one channel. It begins when the target confirms the channel: a server
+/// that speaks first may have spoken, and closed, before somebody follows.
+struct Line {
+    says: Arc<Queue<TargetSays>>,
+    followed: bool,
+    closed: bool,
+}
+
+impl Line {
+    fn new(pressure: &Arc<Pressure>, followed: bool) -> Self {
+        Self { says: Queue::new(Arc::clone(pressure)), followed, closed: false }
+    }
+}
 
 /// A connection to a target, signed in.
 pub struct Upstream {
@@ -141,8 +155,17 @@ impl Upstream {
         &self,
         channel: Channel<Msg>,
     ) -> (ChannelWriteHalf<Msg>, Arc<Queue<TargetSays>>) {
-        let says = Queue::new(Arc::clone(&self.pressure));
-        self.channels.lock().insert(channel.id(), Arc::clone(&says));
+        let says = {
+            let mut channels = self.channels.lock();
+            let line =
+                channels.entry(channel.id()).or_insert_with(|| Line::new(&self.pressure, true));
+            line.followed = true;
+            let (says, closed) = (Arc::clone(&line.says), line.closed);
+            if closed {
+                channels.remove(&channel.id());
+            }
+            says
+        };
         // What is said comes by the handler; the library's own queue would be bounded in messages
         // and could lock up.
         let (_, write) = channel.split();
@@ -157,6 +180,15 @@ impl Upstream {
     /// Whether it can be used for another channel.
     pub(crate) fn is_alive(&self) -> bool {
         !self.handle.is_closed()
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        // Nobody will follow these any more, and the library's task must not wait for it.
+        for line in self.channels.lock().values().filter(|line| !line.followed) {
+            line.says.abandon();
+        }
     }
 }
 
@@ -265,7 +297,7 @@ pub(crate) struct TargetHandler {
 
 impl TargetHandler {
     async fn say(&self, channel: ChannelId, says: TargetSays, bytes: usize) {
-        let queue = self.channels.lock().get(&channel).cloned();
+        let queue = self.channels.lock().get(&channel).map(|line| Arc::clone(&line.says));
         if let Some(queue) = queue {
             queue.push(says, bytes).await;
         }
@@ -275,8 +307,9 @@ impl TargetHandler {
         if !self.may_open.load(Ordering::Acquire) {
             return;
         }
-        let says = Queue::new(Arc::clone(&self.pressure));
-        self.channels.lock().insert(channel.id(), Arc::clone(&says));
+        let line = Line::new(&self.pressure, true);
+        let says = Arc::clone(&line.says);
+        self.channels.lock().insert(channel.id(), line);
         let (_, channel) = channel.split();
         // Full, or nobody there: the reply is dropped, which is a refusal.
         let _ = self.opens.try_send(TargetOpens { wants, channel, says, reply });
@@ -285,8 +318,8 @@ impl TargetHandler {
 
 impl Drop for TargetHandler {
     fn drop(&mut self) {
-        for queue in self.channels.lock().values() {
-            queue.close();
+        for line in self.channels.lock().values() {
+            line.says.close();
         }
     }
 }
@@ -369,6 +402,19 @@ impl client::Handler for TargetHandler {
         Ok(())
     }
 
+    async fn channel_open_confirmation(
+        &mut self,
+        channel: ChannelId,
+        _: u32,
+        _: u32,
+        _: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let mut channels = self.channels.lock();
+        // The one who opened it may have been quicker.
+        channels.entry(channel).or_insert_with(|| Line::new(&self.pressure, false));
+        Ok(())
+    }
+
     async fn channel_eof(
         &mut self,
         channel: ChannelId,
@@ -384,7 +430,12 @@ impl client::Handler for TargetHandler {
         _: &mut Session,
     ) -> Result<(), Self::Error> {
         self.say(channel, TargetSays::Close, 0).await;
-        self.channels.lock().remove(&channel);
+        let mut channels = self.channels.lock();
+        if channels.get(&channel).is_some_and(|line| line.followed) {
+            channels.remove(&channel);
+        } else if let Some(line) = channels.get_mut(&channel) {
+            line.closed = true;
+        }
         Ok(())
     }
 
@@ -475,7 +526,12 @@ impl client::Handler for TargetHandler {
         reason: DisconnectReason<Self::Error>,
     ) -> Result<(), Self::Error> {
         tracing::debug!(?reason, "a target closed the connection");
-        let queues: Vec<_> = self.channels.lock().drain().map(|(_, queue)| queue).collect();
+        let mut queues = Vec::new();
+        self.channels.lock().retain(|_, line| {
+            queues.push(Arc::clone(&line.says));
+            line.closed = true;
+            !line.followed
+        });
         for queue in queues {
             queue.push(TargetSays::Gone, 0).await;
             queue.close();

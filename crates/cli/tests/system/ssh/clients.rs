@@ -62,6 +62,31 @@ fn a_jump_through_the_gateway_to_one_of_its_resources_is_recorded_inside() {
     world.verify();
 }
 
+const FORWARDS: &str = r#"
+@id("forwards")
+permit (principal, action, resource is Loggia::Resource);
+@id("administrators")
+permit (principal, action, resource is Loggia::System) when { principal.admin };
+"#;
+
+#[test]
+fn forwards_that_a_policy_permits_are_recorded_with_destination_and_bytes() {
+    let world = world_with(|options, _| options.policies = Some(FORWARDS.to_owned()));
+    let Some(world) = world else { return };
+    // What answers behind the host: its own server, which says who it is.
+    let destination = format!("127.0.0.1:{}", world.host.port);
+    let ran = world.ssh(&["-W", &destination, "kernel"]);
+    assert!(ran.text().starts_with("SSH-2.0-OpenSSH"), "{ran:?}");
+    let forward = world.expect(1, "ssh.forward").pop().unwrap();
+    assert_eq!(forward.text("/detail/direction"), Some("local"));
+    assert_eq!(forward.text("/detail/host"), Some("127.0.0.1"));
+    assert_eq!(number(&forward, "/detail/port"), Some(i64::from(world.host.port)));
+    let result = world.expect(1, "ssh.result").pop().unwrap();
+    assert!(number(&result, "/outcome/bytes_out").unwrap() >= ran.stdout.len() as i64);
+    assert!(number(&result, "/outcome/duration_us").is_some());
+    world.verify();
+}
+
 #[test]
 fn git_clones_and_pushes() {
     let Some(world) = world() else { return };

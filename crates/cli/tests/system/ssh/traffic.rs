@@ -157,3 +157,24 @@ fn a_reader_that_stops_holds_the_target_back() {
     assert!(child.wait().unwrap().success());
     assert!(world.host.home().join("done").exists());
 }
+
+#[test]
+fn keys_are_changed_in_the_middle_of_a_stream() {
+    let Some(world) = world() else { return };
+    let local = world.host.folder().join("local");
+    let hash = write_payload(&local, 30, 5).unwrap();
+    let clients = world.clients("alice");
+    let mut up = clients.scp();
+    up.args(["-o", "RekeyLimit=1M"]).arg(&local).arg("kernel:there");
+    succeeded("up", &finish(&mut up, b"", PATIENCE).unwrap());
+    assert_eq!(sha256_of(&world.host.home().join("there")).unwrap(), hash);
+    let mut down = clients.ssh();
+    down.args(["-v", "-o", "RekeyLimit=1M", "kernel", "cat there | sha256sum; cat there"]);
+    let ran = finish(&mut down, b"", PATIENCE).unwrap();
+    succeeded("down", &ran);
+    assert_eq!(ran.stdout.len(), hash.len() + 4 + (30 << 20));
+    assert!(ran.stdout.starts_with(hash.as_bytes()));
+    let changes = ran.stderr.matches("SSH2_MSG_NEWKEYS received").count();
+    assert!(changes > 5, "{changes} key exchanges");
+    world.verify();
+}
