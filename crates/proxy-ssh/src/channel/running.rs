@@ -25,8 +25,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Mutex, Notify};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
+/// How long the end of the output waits for the end of the program, where the client may still
+/// send input; where it has no more, it waits until the program ends.
+const EOF_WAIT: Duration = Duration::from_millis(300);
 /// How long the last words of an ordered end may take on one channel.
 const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
 
@@ -56,6 +59,8 @@ pub(super) struct Running<'a> {
     pub(super) exit: Lock<Exit>,
     /// Whether more than one silent line in a row is on record.
     silent: AtomicBool,
+    /// Whether the client has no more input.
+    input_over: AtomicBool,
 }
 
 /// Why both directions are over.
@@ -94,6 +99,7 @@ impl Ends<'_> {
             bytes_out: AtomicU64::new(0),
             exit: Lock::default(),
             silent: AtomicBool::new(false),
+            input_over: AtomicBool::new(false),
         };
         let over = {
             let mut input = pin!(running.input());
@@ -141,7 +147,10 @@ impl Running<'_> {
         while let Some(says) = self.client.says.pop().await {
             let sent = match says {
                 ClientSays::Data(bytes) => self.client_data(bytes).await?,
-                ClientSays::Eof => self.send_neutral(Message::Eof).await?,
+                ClientSays::Eof => {
+                    self.input_over.store(true, Ordering::Release);
+                    self.send_neutral(Message::Eof).await?
+                }
                 ClientSays::Resize { columns, rows, pixels } => {
                     if matches!(self.content, Content::Terminal(_)) {
                         let size = [columns.to_be_bytes(), rows.to_be_bytes()].concat();
@@ -192,41 +201,64 @@ impl Running<'_> {
     }
 
     /// Everything that the target says, until it closes the channel.
+    ///
+    /// A client that has no more input closes its channel at the end of the output, and the
+    /// library answers that at once: what came later, such as an exit status, would be lost. So
+    /// the end of the output waits for the end of the program.
     async fn output(&self) -> Result<(), Stop> {
-        while let Some(says) = self.says.pop().await {
-            let write = &self.client.write;
+        let write = &self.client.write;
+        let mut eof_due: Option<Instant> = None;
+        let mut eof_sent = false;
+        loop {
+            let says = match eof_due {
+                None => self.says.pop().await,
+                Some(due) => match timeout_at(due, self.says.pop()).await {
+                    Ok(says) => says,
+                    Err(_late) if self.input_over.load(Ordering::Acquire) => {
+                        eof_due = Some(due + EOF_WAIT);
+                        continue;
+                    }
+                    Err(_late) => {
+                        (eof_due, eof_sent) = (None, true);
+                        let _ = write.eof().await;
+                        continue;
+                    }
+                },
+            };
+            let Some(says) = says else { return Ok(()) };
             match says {
                 TargetSays::Output(bytes) => self.target_data(bytes).await?,
-                TargetSays::Error(bytes) => {
-                    self.count_out(bytes.len());
-                    if self.content.is_taped() {
-                        self.session.watch.heard(&self.action, Tape::Error, &bytes).await?;
-                    }
-                    let sending = write.extended_data_bytes(1, bytes);
-                    let _ = self.session.front.pressure.sending(sending).await;
-                }
+                TargetSays::Error(bytes) => self.target_error(bytes).await?,
+                TargetSays::Eof => eof_due = Some(Instant::now() + EOF_WAIT),
                 TargetSays::ExitStatus(status) => {
                     self.exit.lock().status = Some(status);
                     let _ = write.exit_status(status).await;
                 }
                 TargetSays::ExitSignal { signal, core_dumped, message } => {
                     self.exit.lock().signal = Some(signal_name(&signal));
-                    let handle = &self.session.front.handle;
+                    let (handle, id) = (&self.session.front.handle, self.client.id);
                     let lang = String::new();
-                    let telling = handle.exit_signal_request(
-                        self.client.id,
-                        signal,
-                        core_dumped,
-                        message,
-                        lang,
-                    );
-                    let _ = telling.await;
+                    let _ =
+                        handle.exit_signal_request(id, signal, core_dumped, message, lang).await;
                 }
-                TargetSays::Eof => drop(write.eof().await),
                 TargetSays::Success | TargetSays::Failure => {}
-                TargetSays::Close | TargetSays::Gone => break,
+                TargetSays::Close | TargetSays::Gone => {
+                    if !eof_sent {
+                        let _ = write.eof().await;
+                    }
+                    return Ok(());
+                }
             }
         }
+    }
+
+    async fn target_error(&self, bytes: Bytes) -> Result<(), Stop> {
+        self.count_out(bytes.len());
+        if self.content.is_taped() {
+            self.session.watch.heard(&self.action, Tape::Error, &bytes).await?;
+        }
+        let sending = self.client.write.extended_data_bytes(1, bytes);
+        let _ = self.session.front.pressure.sending(sending).await;
         Ok(())
     }
 
