@@ -153,14 +153,14 @@ pub enum TapeError {
     Broken(String),
 }
 
-/// How far a recording has come. The root is over all frames (RFC 6962 section 2.1).
+/// How far a recording has come. The root is over header and frames (RFC 6962 section 2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TapeState {
     /// Number of frames.
     pub frames: u64,
     /// Length of the file in bytes.
     pub bytes: u64,
-    /// Merkle root over the frames.
+    /// Merkle root over header and frames.
     pub root: [u8; 32],
 }
 
@@ -170,7 +170,8 @@ pub trait Tape: Send {
     /// Writes a frame. `direction` is one of those in `verify::recording`; `at_us` is microseconds
     /// since the recording began.
     fn write(&mut self, at_us: u64, direction: u8, bytes: &[u8]) -> Result<(), TapeError>;
-    /// Writes what was typed in a terminal, sealed under the key of its line.
+    /// Writes what was typed in a terminal, sealed under the key of its line. Lines are numbered
+    /// for each action by itself: the one whose `c` frame was written last.
     fn write_sealed(&mut self, at_us: u64, line: u64, bytes: &[u8]) -> Result<(), TapeError>;
     /// Discloses the key of a line that was echoed.
     fn disclose(&mut self, at_us: u64, line: u64) -> Result<(), TapeError>;

@@ -1,7 +1,6 @@
 use super::*;
 use crate::lines::SilentKey;
 use crate::tape::FileTape;
-use bytes::Bytes;
 use loggia_model::catalogue::Kind;
 use loggia_model::event::{EventDraft, Role, SessionSlot, Stamp};
 use loggia_model::id::{ActorId, PersonId};
