@@ -202,7 +202,7 @@ fn chosen<'s>(script: &'s Script, wanted: Option<&str>) -> Done<Vec<&'s Scene>> 
 /// What the check gave, in a line.
 fn verdict(script: &Script) -> String {
     let frames = script.frames;
-    match script.ending {
+    let mut said = match script.ending {
         Ending::Proven => format!("verified: {frames} frames, as the ledger has them"),
         Ending::Tail { proven, frames: tail, torn_bytes } => {
             let torn = if torn_bytes > 0 { " and a torn one" } else { "" };
@@ -214,5 +214,9 @@ fn verdict(script: &Script) -> String {
         Ending::CutShort { proven, claimed, .. } => format!(
             "INCOMPLETE: cut short, {frames} frames of {claimed}; {proven} of them are verified"
         ),
+    };
+    if script.limited {
+        said.push_str("; it reached its limit: what came later was counted, and not kept");
     }
+    said
 }

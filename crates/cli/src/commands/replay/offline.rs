@@ -84,7 +84,7 @@ impl OnDisk {
         }
         let leaves = Some(self.file.with_extension("leaves"));
         let told = Told::new(session.to_string(), said.events);
-        Ok((Source { file, held, leaves }, told))
+        Ok((Source { file, held, leaves, limited: said.ledgered.limited }, told))
     }
 }
 

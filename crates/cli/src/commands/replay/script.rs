@@ -23,6 +23,8 @@ pub(super) struct Source {
     pub(super) held: Held,
     /// Where the hashes of its leaves lie, where they may.
     pub(super) leaves: Option<PathBuf>,
+    /// Whether it reached its limit, as the ledger says.
+    pub(super) limited: bool,
 }
 
 /// What was recorded under one action.
@@ -59,6 +61,8 @@ pub(super) struct Script {
     pub(super) ending: Ending,
     /// Frames in all.
     pub(super) frames: u64,
+    /// Whether it reached its limit: what came later is not in it.
+    pub(super) limited: bool,
     keys: HashMap<(Option<EventId>, u64), [u8; 32]>,
     silent: Option<SessionKey>,
 }
@@ -76,7 +80,7 @@ impl Script {
     /// # Errors
     /// What was altered, and where; exit code 10.
     pub(super) fn load(source: Source, idle_us: u64, silent: Option<SessionKey>) -> Done<Self> {
-        let Source { file, held, leaves } = source;
+        let Source { file, held, leaves, limited } = source;
         let (session, salt) = (held.session, held.salt);
         let refuse = |error: ReadError| {
             refused(error, |altered| {
@@ -99,7 +103,7 @@ impl Script {
         let frames = reader.check().here().frame;
         let ending = reader.ending().unwrap_or(Ending::Proven);
         drop(reader);
-        Ok(Self { file, started_us, scenes: scenes.all, ending, frames, keys, silent })
+        Ok(Self { file, started_us, scenes: scenes.all, ending, frames, limited, keys, silent })
     }
 
     /// Reads a scene from its beginning.

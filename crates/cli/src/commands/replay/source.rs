@@ -18,11 +18,14 @@ pub(super) async fn fetch(client: &Client, id: &str) -> Done<(Source, Told)> {
     let spooled = |error| Fail::new(format!("there is no room for the recording: {error}"));
     let mut stream = client.recording(id).await?;
     let mut file = environment::unnamed_file().map_err(spooled)?;
-    let mut held = None;
+    let (mut held, mut limited) = (None, false);
     while let Some(part) = stream.next().await? {
         match part {
             RecordingPart::File(bytes) => file.write_all(&bytes).map_err(spooled)?,
-            RecordingPart::Note(RecordingNote::Head(head)) => held = Some(held_to(&head)?),
+            RecordingPart::Note(RecordingNote::Head(head)) => {
+                held = Some(held_to(&head)?);
+                limited = head.limited;
+            }
             RecordingPart::Note(RecordingNote::End(end)) if end.reason == "complete" => {}
             RecordingPart::Note(RecordingNote::End(end)) => return Err(Fail::new(end.message)),
         }
@@ -32,7 +35,7 @@ pub(super) async fn fetch(client: &Client, id: &str) -> Done<(Source, Told)> {
         return Err(Fail::new("the gateway answered with another session's recording"));
     }
     let told = told(client, id).await?;
-    Ok((Source { file, held, leaves: None }, told))
+    Ok((Source { file, held, leaves: None, limited }, told))
 }
 
 fn held_to(head: &RecordingHead) -> Done<Held> {

@@ -94,7 +94,7 @@ impl World {
         let claims = self.states.iter().map(claim).collect();
         let held = Held { session: self.session, salt: SALT, claims };
         let leaves = Some(self.path.with_extension("leaves"));
-        Source { file: File::open(&self.path).unwrap(), held, leaves }
+        Source { file: File::open(&self.path).unwrap(), held, leaves, limited: false }
     }
 
     fn script(&self, silent: bool) -> Script {
@@ -183,6 +183,9 @@ fn actions_are_played_apart_and_what_is_idle_is_cut() {
     assert_eq!(script.scenes[0].played_us, 1_060_000 + 2_000_000 + 2_000_000 + 500_000 + 2_000_000);
     assert_eq!(script.scenes[1].played_us, 100_000);
     assert_eq!(verdict(&script), "verified: 15 frames, as the ledger has them");
+    let limited = Source { limited: true, ..world.source() };
+    let said = verdict(&Script::load(limited, 0, None).unwrap());
+    assert!(said.ends_with("what came later was counted, and not kept"), "{said}");
     assert_eq!(chosen(&script, Some("2")).unwrap()[0].action, Some(action(2)));
     let id = action(1).to_string();
     assert_eq!(chosen(&script, Some(&id)).unwrap()[0].action, Some(action(1)));
