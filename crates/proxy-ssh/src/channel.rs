@@ -103,7 +103,11 @@ impl Ends<'_> {
             Ok(None) => Ok(()),
             Err(stop) => Err(stop),
         };
-        let _ = self.client.write.close().await;
+        // What stops the session is told by the end of the connection; a client that sees its
+        // channel closed first does not wait for that.
+        if served.is_ok() {
+            let _ = self.client.write.close().await;
+        }
         self.client.says.abandon();
         self.says.abandon();
         self.upstream.let_open(false);

@@ -21,6 +21,10 @@ const QUEUE_BYTES_MAX: usize = 1 << 20;
 /// that sends this much and takes nothing itself stands still until it does.
 const CONNECTION_BYTES_MAX: usize = 64 << 20;
 
+/// Behind something of this length others take their turn before it goes on: a stream would
+/// otherwise keep the thread for megabytes, and keystrokes of other sessions would wait for it.
+const TURN_BYTES: usize = 8 << 10;
+
 /// What an item weighs beside its bytes, so that many small ones count too.
 const ITEM_BYTES: usize = 64;
 
@@ -68,6 +72,8 @@ pub(crate) struct Queue<T> {
     items: Mutex<VecDeque<(T, usize)>>,
     bytes: AtomicUsize,
     closed: AtomicBool,
+    /// Whether what was taken last was long.
+    turn_over: AtomicBool,
     arrived: Notify,
     pressure: Arc<Pressure>,
 }
@@ -78,6 +84,7 @@ impl<T> Queue<T> {
             items: Mutex::default(),
             bytes: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
+            turn_over: AtomicBool::new(false),
             arrived: Notify::new(),
             pressure,
         })
@@ -93,6 +100,9 @@ impl<T> Queue<T> {
         self.pressure.queued.fetch_add(bytes, Ordering::AcqRel);
         let mut queued = self.bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
         self.arrived.notify_one();
+        if bytes > TURN_BYTES {
+            tokio::task::yield_now().await;
+        }
         while self.pressure.holds_back(queued) && !self.closed.load(Ordering::Acquire) {
             let mut changed = pin!(self.pressure.changed.notified());
             changed.as_mut().enable();
@@ -107,6 +117,10 @@ impl<T> Queue<T> {
 
     /// Takes what came first; `None` once the queue is closed and empty. One taker at a time.
     pub(crate) async fn pop(&self) -> Option<T> {
+        // Before something is taken: who waits no longer must not take it along.
+        if self.turn_over.swap(false, Ordering::AcqRel) {
+            tokio::task::yield_now().await;
+        }
         loop {
             if let Some(item) = self.pop_now() {
                 return Some(item);
@@ -120,6 +134,9 @@ impl<T> Queue<T> {
 
     fn pop_now(&self) -> Option<T> {
         let (item, bytes) = self.items.lock().pop_front()?;
+        if bytes > TURN_BYTES {
+            self.turn_over.store(true, Ordering::Release);
+        }
         let before = self.bytes.fetch_sub(bytes, Ordering::AcqRel);
         self.pressure.queued.fetch_sub(bytes, Ordering::AcqRel);
         if before > QUEUE_BYTES_MAX {

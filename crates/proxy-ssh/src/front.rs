@@ -42,8 +42,10 @@ const STRANGER_BYTES_MAX: u64 = 512 * 1024;
 const ATTEMPTS_MAX: usize = 20;
 /// Things that a client asks for which wait for the relay.
 const EVENTS_MAX: usize = 16;
-/// How long the last words to a client may take.
-const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
+/// How long the last words to a client may take: they wait behind what it has not read yet.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(5);
+/// How long a client that was told everything is given to hang up by itself.
+const LINGER_MAX: Duration = Duration::from_secs(1);
 
 /// What the door is made of.
 pub(crate) struct FrontParts {
@@ -211,7 +213,7 @@ impl Client {
         let saying = self.handle.disconnect(reason, words, String::new());
         let _ = timeout(LAST_WORDS_MAX, saying).await;
         // The client closes its side once it has read that; whatever it does, the cord ends it.
-        let _ = timeout(LAST_WORDS_MAX, &mut self.running).await;
+        let _ = timeout(LINGER_MAX, &mut self.running).await;
     }
 }
 

@@ -306,7 +306,9 @@ async def main():
     async with asyncssh.connect("kernel", config=[sys.argv[1]], known_hosts=sys.argv[2],
                                 agent_path=None) as connection:
         for send, name in (("INT", "INT"), ("TERM", "TERM"), ("KILL", "KILL")):
-            process = await connection.create_process("exec sleep 1000")
+            process = await connection.create_process("echo runs; exec sleep 1000")
+            # Before it runs, an sshd that is busy has nobody to give the signal to.
+            assert await process.stdout.readline() == "runs\n"
             process.send_signal(send)
             await process.wait()
             assert process.exit_signal and process.exit_signal[0] == name, process.exit_signal
