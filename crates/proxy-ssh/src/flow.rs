@@ -171,6 +171,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_stream_gives_others_their_turn_between_its_pieces() {
+        let queue = Queue::new(Arc::default());
+        let turns = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&turns);
+        let other = tokio::spawn(async move {
+            loop {
+                counted.fetch_add(1, Ordering::AcqRel);
+                tokio::task::yield_now().await;
+            }
+        });
+        for piece in 0..3 {
+            queue.push(piece, TURN_BYTES).await;
+        }
+        let pushed = turns.load(Ordering::Acquire);
+        assert!(pushed >= 3, "{pushed} turns while three pieces came");
+        for piece in 0..3 {
+            assert_eq!(queue.pop().await, Some(piece));
+        }
+        assert!(turns.load(Ordering::Acquire) >= pushed + 2);
+        other.abort();
+    }
+
+    #[tokio::test]
     async fn a_full_queue_holds_back_until_it_is_drained() {
         let pressure = Arc::new(Pressure::default());
         let queue = Queue::new(Arc::clone(&pressure));
