@@ -210,6 +210,12 @@ impl Watch {
 
     /// The state at the end, durable, for `session.end`.
     pub(crate) async fn end_recording(&self) -> Option<RecordingEnd> {
+        let unsaid = |running: &Running| running.beyond.as_ref().is_some_and(|it| !it.said);
+        if self.recording.tape.lock().as_ref().is_some_and(unsaid)
+            && let Err(error) = self.write_root().await
+        {
+            tracing::warn!(%error, "that a recording reached its limit could not be recorded");
+        }
         let (end, syncer) = {
             let mut tape = self.recording.tape.lock();
             let running = tape.as_mut()?;

@@ -16,7 +16,7 @@ fn beyond_its_limit_a_recording_keeps_hashes_and_counts_and_says_so() {
     assert_eq!((ran.status, ran.stdout.len()), (Some(2), 5 << 20), "{}", ran.stderr);
     let result = world.expect(1, "ssh.result").pop().unwrap();
     assert_eq!(number(&result, "/outcome/bytes_out"), Some(5 << 20));
-    assert_eq!(world.events("recording.limited").len(), 1);
+    assert_eq!(world.expect(1, "recording.limited").len(), 1);
     world.verify();
 }
 
