@@ -227,11 +227,7 @@ impl Running<'_> {
             };
             let Some(says) = says else { return Ok(()) };
             match says {
-                TargetSays::Output(bytes) => {
-                    self.target_data(bytes).await?;
-                    // One thread may serve many sessions: a bulk stream takes turns with them.
-                    tokio::task::yield_now().await;
-                }
+                TargetSays::Output(bytes) => self.target_data(bytes).await?,
                 TargetSays::Error(bytes) => self.target_error(bytes).await?,
                 TargetSays::Eof => eof_due = Some(Instant::now() + EOF_WAIT),
                 TargetSays::ExitStatus(status) => {
