@@ -115,26 +115,29 @@ impl Segments {
     }
 
     /// Takes the segments back whose entries all lie below `durable_size`, which a durable
-    /// checkpoint covers. One is kept to be used again, the others are removed. If we crash
-    /// half-way, what is left is read again and found below the checkpoint.
+    /// checkpoint covers, the oldest first. One is kept to be used again, the others are removed.
+    /// If we crash half-way, what is left is read again and found below the checkpoint. Where a
+    /// step fails, its segment stays the first in line: to go on with the next one would leave a
+    /// hole between those in the folder, which a start takes for damage.
     pub(crate) fn retire(&self, durable_size: u64, keep_ready_max: usize) -> io::Result<()> {
         loop {
             let (path, keep, number) = {
                 let mut shelf = self.shelf.lock();
                 let front = shelf.used.front().filter(|used| used.end_index <= durable_size);
                 let Some(path) = front.map(|used| used.path.clone()) else { return Ok(()) };
-                shelf.used.pop_front();
                 shelf.spares_made += 1;
                 (path, shelf.ready.len() < keep_ready_max, shelf.spares_made)
             };
             let fits = std::fs::metadata(&path)?.len() == self.segment_bytes as u64;
-            if keep && fits {
-                let spare = self.folder.join(format!("spare-{number}"));
-                self.disk.rename(&path, &spare)?;
-                self.shelf.lock().ready.push_back(spare);
-            } else {
-                self.disk.remove(&path)?;
+            let spare = (keep && fits).then(|| self.folder.join(format!("spare-{number}")));
+            match &spare {
+                Some(spare) => self.disk.rename(&path, spare)?,
+                None => self.disk.remove(&path)?,
             }
+            // Only the publisher retires, so the first in line is still this one.
+            let mut shelf = self.shelf.lock();
+            shelf.used.pop_front();
+            shelf.ready.extend(spare);
         }
     }
 
@@ -143,5 +146,47 @@ impl Segments {
         let shelf = self.shelf.lock();
         let numbers = shelf.used.iter().filter_map(|used| used.path.file_name()?.to_str());
         numbers.filter_map(number_of).max().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::Touch;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    const SEGMENT_BYTES: usize = 4096;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(folder).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = names.filter(|name| number_of(name).is_some()).collect();
+        names.sort();
+        names
+    }
+
+    /// A full disk refuses to rename the oldest segment: the ones behind it wait.
+    #[test]
+    fn a_segment_that_cannot_be_retired_keeps_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let full = Arc::new(AtomicBool::new(false));
+        let hook = Arc::clone(&full);
+        let disk = Disk::with_hook(Arc::new(move |touch, _| {
+            // Once: the second try would find room again.
+            let fails = touch == Touch::Rename && hook.swap(false, Ordering::Relaxed);
+            if fails { Err(io::Error::from(io::ErrorKind::StorageFull)) } else { Ok(()) }
+        }));
+        let segments = Segments::open(folder.path(), disk, SEGMENT_BYTES, 0).unwrap();
+        for (number, first_index) in [(1, 0), (2, 37)] {
+            segments.make_ready().unwrap();
+            let segment = segments.begin(number, first_index).unwrap().unwrap();
+            segments.finished(&segment, first_index + 8);
+        }
+        full.store(true, Ordering::Relaxed);
+        assert!(segments.retire(100, 4).is_err());
+        assert_eq!(names(folder.path()), [file_name(1), file_name(2)]);
+        segments.retire(100, 4).unwrap();
+        assert_eq!(names(folder.path()), [""; 0]);
+        assert_eq!(segments.ready(), 2);
     }
 }
