@@ -66,12 +66,8 @@ fn round(shared: &Arc<Shared>) -> Result<(), AppendError> {
         shared.metrics.note_lag(since.elapsed());
     }
     shared.tail.push(unsynced.entries);
-    let backlog_bytes = shared.tail.backlog_bytes();
-    {
-        let mut sequencer = shared.sequencer.lock();
-        sequencer.syncing_since = None;
-        sequencer.backlog_bytes = backlog_bytes;
-    }
+    shared.sequencer.lock().syncing_since = None;
+    shared.note_backlog();
     shared.on_disk.send_replace(unsynced.size);
     Ok(())
 }

@@ -468,9 +468,8 @@ impl Append for Ledger {
         let _abort = AbortOnPanic;
         let mut sequencer = self.shared.sequencer.lock();
         let was_idle = !sequencer.has_work();
-        let appended = sequencer.stamp_all(drafts).inspect_err(|_| {
-            self.shared.metrics.paused.inc();
-        })?;
+        let stamped = sequencer.stamp_all(drafts);
+        let appended = stamped.inspect_err(|error| self.shared.metrics.note_refusal(error))?;
         sequencer.write_out()?;
         drop(sequencer);
         if was_idle {
@@ -487,7 +486,8 @@ impl Append for Ledger {
         let _abort = AbortOnPanic;
         let mut sequencer = self.shared.sequencer.lock();
         let was_idle = !sequencer.has_work();
-        sequencer.stamp_all(std::slice::from_ref(&draft))?;
+        let stamped = sequencer.stamp_all(std::slice::from_ref(&draft));
+        stamped.inspect_err(|error| self.shared.metrics.note_refusal(error))?;
         drop(sequencer);
         if was_idle {
             self.shared.work.notify_all();

@@ -1,5 +1,6 @@
 //! What the ledger counts.
 
+use loggia_model::port::AppendError;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -85,6 +86,12 @@ impl LedgerMetrics {
         let label = WitnessLabel { witness: witness.to_owned() };
         let lag_s = i64::try_from(lag_s).unwrap_or(i64::MAX);
         self.witness_lag_s.get_or_create(&label).set(lag_s);
+    }
+
+    pub(crate) fn note_refusal(&self, error: &AppendError) {
+        if matches!(error, AppendError::Paused(_)) {
+            self.paused.inc();
+        }
     }
 
     pub(crate) fn note_lag(&self, lag: Duration) {

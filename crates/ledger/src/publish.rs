@@ -153,6 +153,8 @@ impl Publisher {
         }
         self.shared.published.send_replace(size);
         self.shared.tail.in_tiles(size);
+        // Whoever waited for the tiles goes on. No flush need come to tell: all may be waiting.
+        self.shared.note_backlog();
         self.shared.metrics.checkpoint_size.set(i64::try_from(size).unwrap_or(i64::MAX));
         if let Some(copy) = &self.shared.checkpoint_copy {
             replace(copy)?;

@@ -1,13 +1,16 @@
 //! The sequencer: the one place where events get their order.
 //!
-//! Everything here happens under one lock and takes microseconds. The life of an event:
+//! Everything here happens under one lock and takes microseconds; once for each segment, when the
+//! next one begins, as long as one fdatasync. The life of an event:
 //! 1. *admit*: is there room for it, and for the ends of all open sessions; is the disk not too
 //!    far behind? If not, nothing happens and the caller waits.
 //! 2. *stamp*: time, `(boot, seq)`, the session's chain; the leaf is complete, hashed, and stands
-//!    in the buffer as a record. A crash here leaves nothing: nobody was told.
-//! 3. *write out*: the buffer goes to the segment with one write. From here on the event survives
-//!    the death of our processes (`kernel`). A crash during the write leaves a torn record, which
-//!    recovery cuts off: nobody was told.
+//!    in the buffer as a record. A crash here leaves nothing. Who appends is told nothing yet; who
+//!    appends *soon* (a result) goes on from here, and may lose it: then its outcome is unknown.
+//! 3. *write out*: the buffer goes to the segment with one write, at once, for what is appended
+//!    soon within 10 ms. From here on the event survives the death of our processes (`kernel`). A
+//!    crash during the write leaves a torn record, which recovery cuts off: nobody who waits for
+//!    the write was told.
 //! 4. the flusher makes it durable (`disk`), then publishers and followers see it.
 
 use crate::disk::Disk;
@@ -88,28 +91,37 @@ pub(crate) struct Sequencer {
     mint: Mint,
     segments: Arc<Segments>,
     node: String,
+    backlog_bytes_max: u64,
+
+    // Moved on by whoever appends:
     /// Where things stand after the last stamped event.
     pub(crate) standing: Standing,
     segment: Segment,
+    leaf: Vec<u8>,
     // Stamped, not written.
     buffer: Vec<u8>,
     buffered: Vec<Buffered>,
-    // Written, not durable.
+
+    // Filled by writing out, taken by the flusher:
     written: Vec<Committed>,
     /// Room for more of it.
     kept: BytesMut,
     full_segments: Vec<(Arc<File>, PathBuf)>,
     names_changed: bool,
-    pub(crate) dirty_since: Option<Instant>,
-    /// What the flusher is making durable now was written then.
-    pub(crate) syncing_since: Option<Instant>,
+    dirty_since: Option<Instant>,
     /// Somebody waits for the disk.
     pub(crate) urgent: bool,
-    /// Entries that are durable but in no tile yet, in bytes; set by the publisher.
+
+    // Set by the flusher:
+    /// What it is making durable now was written then.
+    pub(crate) syncing_since: Option<Instant>,
+
+    // Set by flusher and publisher, with [`crate::shared::Shared::note_backlog`]:
+    /// Entries that are durable but in no tile yet, in bytes.
     pub(crate) backlog_bytes: u64,
-    pub(crate) backlog_bytes_max: u64,
+
+    // Set once, by whoever ends the ledger:
     pub(crate) closed: Option<String>,
-    leaf: Vec<u8>,
 }
 
 impl Sequencer {
@@ -127,8 +139,10 @@ impl Sequencer {
             mint,
             segments,
             node,
+            backlog_bytes_max,
             standing,
             segment,
+            leaf: Vec::with_capacity(2 << 10),
             buffer: Vec::with_capacity(64 << 10),
             buffered: Vec::new(),
             written: Vec::new(),
@@ -137,12 +151,10 @@ impl Sequencer {
             // The first segment's name is not durable yet.
             names_changed: true,
             dirty_since: None,
-            syncing_since: None,
             urgent: false,
+            syncing_since: None,
             backlog_bytes: 0,
-            backlog_bytes_max,
             closed: None,
-            leaf: Vec::with_capacity(2 << 10),
         }
     }
 
@@ -187,7 +199,9 @@ impl Sequencer {
         self.segments.segment_bytes() / 2
     }
 
-    /// Stamps the drafts into the buffer, in order. All or none.
+    /// Stamps the drafts into the buffer, in order. All or none: where one cannot follow those
+    /// before it, which the admission rules out, the ledger closes rather than tell that nothing
+    /// of them was taken.
     pub(crate) fn stamp_all(&mut self, drafts: &[Draft]) -> Result<Appended, AppendError> {
         // Who begins a session also needs the room for its end.
         let needs = |draft: &Draft| {
@@ -209,7 +223,11 @@ impl Sequencer {
         }
         let mut last = None;
         for draft in drafts {
-            last = Some(self.stamp(draft)?);
+            match self.stamp(draft) {
+                Ok(appended) => last = Some(appended),
+                Err(error) if last.is_none() => return Err(error),
+                Err(error) => return Err(self.close(format!("a batch was cut short: {error}"))),
+            }
         }
         last.ok_or_else(|| AppendError::Closed("an empty batch".to_owned()))
     }

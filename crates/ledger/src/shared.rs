@@ -59,6 +59,14 @@ impl Shared {
         (self.fatal)(why);
     }
 
+    /// Tells the sequencer what is on disk and in no tile yet; to be called whenever that changes.
+    pub(crate) fn note_backlog(&self) {
+        // Read under the sequencer's lock: an older number never replaces a newer one, by which
+        // everybody would wait for what is done already.
+        let mut sequencer = self.sequencer.lock();
+        sequencer.backlog_bytes = self.tail.backlog_bytes();
+    }
+
     /// Tells publisher and maker of segments to end.
     pub(crate) fn stop_threads(&self) {
         *self.stop.lock() = true;

@@ -319,6 +319,58 @@ async fn a_full_disk_pauses_and_recovers_without_losing_what_was_taken() {
 }
 
 #[tokio::test]
+async fn a_pause_for_tiles_that_are_behind_lifts_once_they_are_written() {
+    let world = World::new();
+    let mut options = world.options();
+    options.backlog_bytes_max = 8 << 10;
+    options.checkpoint_interval = Duration::from_millis(300);
+    let ledger = Ledger::open(options).unwrap();
+    let session = world.session();
+    append(&ledger, world.draft(Kind::SessionStart, session, Role::Start)).await;
+    let text = "x".repeat(2_000);
+    for round in 0..3 {
+        let mut paused = false;
+        for _ in 0..10_000 {
+            match ledger.append(&[world.statement(session, &text)]) {
+                Ok(appended) => drop(ledger.on_disk(&appended).await.unwrap()),
+                Err(AppendError::Paused("the tiles are behind")) => {
+                    paused = true;
+                    break;
+                }
+                // The disk of a busy machine may be behind for a moment.
+                Err(AppendError::Paused(_)) => {
+                    assert!(ledger.resumed(Duration::from_secs(20)).await);
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
+        assert!(paused, "round {round}");
+        assert!(ledger.resumed(Duration::from_secs(20)).await, "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn what_counts_as_paused_is_what_a_paused_ledger_refused_and_nothing_else() {
+    let world = World::new();
+    let mut options = world.options();
+    options.backlog_bytes_max = 0;
+    options.checkpoint_interval = Duration::from_secs(600);
+    let ledger = Ledger::open(options).unwrap();
+    let session = world.session();
+    let too_large: Vec<Draft> =
+        (0..100).map(|_| world.statement(session, &"x".repeat(8_000))).collect();
+    assert!(matches!(ledger.append(&too_large), Err(AppendError::Draft(_))));
+    assert_eq!(ledger.metrics().paused.get(), 0, "what is too large is no pause");
+    // The boot's own entry stands in no tile yet.
+    let refused = ledger.append(&[world.statement(session, "select 1")]);
+    assert!(matches!(refused, Err(AppendError::Paused(_))), "{refused:?}");
+    assert_eq!(ledger.metrics().paused.get(), 1);
+    let refused = ledger.append_soon(world.statement(session, "select 2"));
+    assert!(matches!(refused, Err(AppendError::Paused(_))), "{refused:?}");
+    assert_eq!(ledger.metrics().paused.get(), 2);
+}
+
+#[tokio::test]
 async fn a_checkpoint_that_could_not_be_shown_is_shown_before_another_is_signed() {
     let world = World::new();
     let full = Arc::new(AtomicBool::new(false));

@@ -208,7 +208,10 @@ async fn a_cut_a_forked_and_a_foreign_source_are_refused() {
     let world = World::new();
     let ledger = world.open("data");
     world.write(&ledger, 30).await;
+    ledger.close("copied").unwrap();
+    drop(ledger);
     copy_folder(&world.at("data"), &world.at("older"));
+    let ledger = world.open("data");
     world.write(&ledger, 30).await;
     world.pull(Disk::default()).unwrap();
     ledger.close("test").unwrap();
