@@ -10,14 +10,16 @@ use crate::publish::{Publisher, make_segments};
 use crate::recover::{Recovered, recover};
 use crate::segments::Segments;
 use crate::sequencer::{Chain, Sequencer, Standing};
-use crate::shared::{AbortOnPanic, Fatal, Shared};
+use crate::shared::{AbortOnPanic, Shared};
 use crate::tail::{Tail, read_entries};
 use crate::tiles::Tiles;
 use async_trait::async_trait;
 use loggia_model::catalogue::Kind;
 use loggia_model::event::{Role, SessionSlot};
 use loggia_model::id::{ActorId, EventId, NodeId, SessionId};
-use loggia_model::port::{Append, AppendError, Appended, Committed, Follow, OnDisk, ReadLog};
+use loggia_model::port::{
+    Append, AppendError, Appended, Committed, Fatal, Follow, OnDisk, ReadLog,
+};
 use loggia_model::{Draft, EventDraft, Fault, Mint, PublicError};
 use loggia_tlog::SignedNote;
 use parking_lot::{Condvar, Mutex};

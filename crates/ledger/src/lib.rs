@@ -41,5 +41,4 @@ pub use layout::Layout;
 pub use ledger::{LastWords, Ledger, LedgerOptions, Opening};
 pub use metrics::LedgerMetrics;
 pub use mirror::{FolderSource, Mirror, MirrorEntry, MirrorError, MirrorSource, Pulled};
-pub use shared::Fatal;
 pub use witness::{NotCosigned, Remembered, Witness, WitnessError, WitnessOptions};

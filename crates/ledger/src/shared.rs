@@ -7,16 +7,13 @@ use crate::metrics::LedgerMetrics;
 use crate::segments::Segments;
 use crate::sequencer::Sequencer;
 use crate::tail::Tail;
+use loggia_model::port::Fatal;
 use loggia_tlog::SignedNote;
 use loggia_tlog::note::SigningKey;
 use parking_lot::{Condvar, Mutex};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
-
-/// Called when going on would be a lie: the disk cannot be trusted any more. Aborts the process
-/// in production.
-pub type Fatal = Arc<dyn Fn(&str) + Send + Sync>;
 
 pub(crate) struct Shared {
     pub(crate) disk: Disk,

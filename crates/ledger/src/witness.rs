@@ -15,8 +15,8 @@
 //! witness that forgets would cosign a fork.
 
 use crate::disk::{Disk, is_full};
-use crate::shared::Fatal;
 use loggia_model::Mint;
+use loggia_model::port::Fatal;
 use loggia_tlog::checkpoint::CheckpointError;
 use loggia_tlog::cosignature::merge;
 use loggia_tlog::note::{KeyKind, NoteError, Signature};

@@ -74,6 +74,10 @@ pub trait Append: Send + Sync {
     fn origin(&self) -> String;
 }
 
+/// Called when going on would be a lie: the disk cannot be trusted any more. Aborts the process in
+/// production.
+pub type Fatal = Arc<dyn Fn(&str) + Send + Sync>;
+
 /// One entry as followers see it: on disk, in order.
 #[derive(Debug, Clone)]
 pub struct Committed {
@@ -177,7 +181,9 @@ pub trait Tape: Send {
     fn disclose(&mut self, at_us: u64, line: u64) -> Result<(), TapeError>;
     /// Frames and root so far.
     fn state(&self) -> TapeState;
-    /// What makes all that was written so far durable; to be called where blocking is allowed.
+    /// What makes all that was written so far durable; to be called where blocking is allowed. A
+    /// failure for another reason than room ends the process ([`Fatal`]): what was claimed of the
+    /// recording may not be on disk, and no second try can tell.
     fn syncer(&self) -> Box<dyn FnOnce() -> Result<(), TapeError> + Send>;
 }
 

@@ -4,7 +4,7 @@ use crate::lines::SilentKey;
 use crate::tape::FileTape;
 use loggia_model::Mint;
 use loggia_model::id::SessionId;
-use loggia_model::port::{Recordings, Tape, TapeError};
+use loggia_model::port::{Fatal, Recordings, Tape, TapeError};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -66,14 +66,16 @@ pub(crate) fn leaves_name(session: SessionId) -> String {
 pub struct RecordingFolder {
     dir: Arc<Path>,
     silent: SilentKey,
+    fatal: Fatal,
 }
 
 impl RecordingFolder {
     /// Opens `<data>/recordings`, and the silent key in `keys`; each is made where it is missing.
+    /// `fatal` is called when a recording cannot be made durable, for another reason than room.
     ///
     /// # Errors
     /// [`FolderError`].
-    pub fn open(data: &Path, keys: &Path, mint: &Mint) -> Result<Self, FolderError> {
+    pub fn open(data: &Path, keys: &Path, mint: &Mint, fatal: Fatal) -> Result<Self, FolderError> {
         let dir = folder_of(data);
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
         made.map_err(io("make the folder", &dir))?;
@@ -86,7 +88,7 @@ impl RecordingFolder {
                 SilentKey::new(*key)
             }
         };
-        Ok(Self { dir: dir.into(), silent })
+        Ok(Self { dir: dir.into(), silent, fatal })
     }
 
     /// The file of a session's recording, whether it has one or not.
@@ -103,7 +105,8 @@ impl Recordings for RecordingFolder {
         started_us: i64,
     ) -> Result<Box<dyn Tape>, TapeError> {
         let key = self.silent.session(salt);
-        let tape = FileTape::create(Arc::clone(&self.dir), session, salt, key, started_us)?;
+        let (dir, fatal) = (Arc::clone(&self.dir), Arc::clone(&self.fatal));
+        let tape = FileTape::create(dir, fatal, session, salt, key, started_us)?;
         Ok(Box::new(tape))
     }
 }
@@ -155,6 +158,7 @@ fn create(path: &Path, bytes: &[u8]) -> Result<(), FolderError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tape::no_fault;
     use loggia_model::mint::{Clock, Entropy};
 
     struct Fixed(u8);
@@ -186,19 +190,20 @@ mod tests {
         std::fs::create_dir(&keys).unwrap();
         // What a crash left of an earlier try is no obstacle.
         std::fs::write(keys.join("silent.key.new"), "half").unwrap();
-        RecordingFolder::open(data.path(), &keys, &mint(7)).unwrap();
-        RecordingFolder::open(data.path(), &keys, &mint(8)).unwrap();
+        let open = |byte| RecordingFolder::open(data.path(), &keys, &mint(byte), no_fault());
+        open(7).unwrap();
+        open(8).unwrap();
         let path = keys.join("silent.key");
         assert_eq!(std::fs::read(&path).unwrap(), [7; 32], "the first one stays");
         assert_eq!((mode(&path), mode(&data.path().join("recordings"))), (0o600, 0o700));
         assert_eq!(std::fs::read_dir(&keys).unwrap().count(), 1);
 
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        let refused = RecordingFolder::open(data.path(), &keys, &mint(8)).err().unwrap();
+        let refused = open(8).err().unwrap();
         assert!(refused.to_string().contains("chmod 600"), "{refused}");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         std::fs::write(&path, [7; 33]).unwrap();
-        let refused = RecordingFolder::open(data.path(), &keys, &mint(8)).err().unwrap();
+        let refused = open(8).err().unwrap();
         assert!(refused.to_string().contains("32 bytes"), "{refused}");
     }
 }

@@ -128,7 +128,7 @@ fn wrong(malformed: loggia_verify::recording::Malformed) -> Error {
 mod tests {
     use super::*;
     use crate::lines::SilentKey;
-    use crate::tape::FileTape;
+    use crate::tape::{FileTape, no_fault};
     use loggia_model::id::{EventId, SessionId};
     use loggia_model::port::Tape;
     use std::io::Write;
@@ -147,7 +147,7 @@ mod tests {
     fn tape(dir: &std::path::Path) -> (FileTape, PathBuf) {
         let session = SessionId::from_parts(1, [2; 10]);
         let key = SilentKey::new([1; 32]).session(&[3; 32]);
-        let tape = FileTape::create(dir.into(), session, &[3; 32], key, 0).unwrap();
+        let tape = FileTape::create(dir.into(), no_fault(), session, &[3; 32], key, 0).unwrap();
         (tape, dir.join(format!("{session}.rec")))
     }
 

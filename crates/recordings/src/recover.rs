@@ -4,10 +4,11 @@
 //! If we crash on the way, the next boot finds the same sessions open and does the same again.
 
 use crate::folder::{folder_of, leaves_name, recording_name};
+use crate::tape::{failed, untrusted};
 use loggia_model::PublicError;
 use loggia_model::event::Event;
 use loggia_model::id::{EventId, SessionId};
-use loggia_model::port::{Committed, ReadLog, TapeState};
+use loggia_model::port::{Committed, Fatal, ReadLog, TapeError, TapeState};
 use loggia_verify::recording::Leaves;
 use loggia_verify::recording::check::Ending;
 use loggia_verify::recording::ledgered::Ledgered;
@@ -24,12 +25,13 @@ const READ_ENTRIES: u64 = 2_048;
 
 /// What the recordings of these sessions (id, and id of the `session.start`) had become when the
 /// gateway died, as far as the ledger does not say so yet. Cuts torn frames off and makes the rest
-/// durable. A recording that is not what the ledger says is left as it is, for `loggia verify` to
-/// find.
+/// durable; `fatal` is called where that fails for another reason than room. A recording that is
+/// not what the ledger says is left as it is, for `loggia verify` to find.
 pub fn take_up(
     data: &Path,
     sessions: &[(SessionId, EventId)],
     log: &dyn ReadLog,
+    fatal: &Fatal,
 ) -> Vec<(SessionId, TapeState)> {
     let ledgered = match gather(sessions, log) {
         Ok(ledgered) => ledgered,
@@ -43,7 +45,7 @@ pub fn take_up(
     let mut grown = Vec::new();
     for (session, ledgered) in ledgered {
         let Some(held) = ledgered.held(session) else { continue };
-        match take_up_one(&dir, held) {
+        match take_up_one(&dir, held, fatal) {
             Ok(Some(state)) => grown.push((session, state)),
             Ok(None) => {}
             Err(error) => tracing::error!(%session, %error, "a recording was not taken up"),
@@ -96,7 +98,7 @@ fn read(log: &dyn ReadLog, from: u64, to: u64) -> Result<Vec<Committed>, PublicE
 }
 
 /// Gives what the recording has become, where that is more than the ledger says.
-fn take_up_one(dir: &Path, held: Held) -> Result<Option<TapeState>, ReadError> {
+fn take_up_one(dir: &Path, held: Held, fatal: &Fatal) -> Result<Option<TapeState>, ReadError> {
     let session = held.session;
     let leaves = Leaves::new(&held.salt);
     let mut options = OpenOptions::new();
@@ -137,8 +139,13 @@ fn take_up_one(dir: &Path, held: Held) -> Result<Option<TapeState>, ReadError> {
                 file.set_len(state.bytes)?;
             }
             // Claimed only once it is durable, by its name too.
-            file.sync_all()?;
-            File::open(dir)?.sync_all()?;
+            let synced = file.sync_all().and_then(|()| File::open(dir)?.sync_all());
+            if let Err(error) = synced {
+                if let why @ TapeError::Broken(_) = failed(&error) {
+                    untrusted(fatal, session, &why);
+                }
+                return Err(error.into());
+            }
             Ok((frames > 0).then_some(state))
         }
         Some(Ending::CutShort { frames, claimed, .. }) => {

@@ -8,7 +8,7 @@
 use crate::folder::{leaves_name, recording_name};
 use crate::lines::{Line, SessionKey};
 use loggia_model::id::SessionId;
-use loggia_model::port::{Tape, TapeError, TapeState};
+use loggia_model::port::{Fatal, Tape, TapeError, TapeState};
 use loggia_tlog::{CompactRange, Hash};
 use loggia_verify::recording::{
     Direction, FRAME_BYTES_MAX, HEAD_BYTES, Head, Header, KEY_BYTES, Leaves, SEAL_BYTES,
@@ -44,12 +44,16 @@ pub(crate) struct FileTape {
 /// What the tape and its syncers share.
 struct Disk {
     dir: Arc<Path>,
+    fatal: Fatal,
     session: SessionId,
     file: File,
     state: Mutex<State>,
     /// What the next writes shall do instead: fewer bytes, or an error.
     #[cfg(test)]
     faults: Mutex<std::collections::VecDeque<Result<usize, Errno>>>,
+    /// What the next syncs shall give instead, the file's and its folder's.
+    #[cfg(test)]
+    sync_faults: Mutex<std::collections::VecDeque<Option<Errno>>>,
 }
 
 #[derive(Default)]
@@ -69,6 +73,7 @@ impl FileTape {
     /// Creates the file, which must not be there yet, and writes the header.
     pub(crate) fn create(
         dir: Arc<Path>,
+        fatal: Fatal,
         session: SessionId,
         salt: &[u8; 32],
         key: SessionKey,
@@ -77,22 +82,25 @@ impl FileTape {
         let path = dir.join(recording_name(session));
         let mut options = OpenOptions::new();
         let file = options.write(true).create_new(true).mode(0o600).open(&path);
-        let file = file.map_err(failed)?;
+        let file = file.map_err(|error| failed(&error))?;
         let header = Header::new(session, salt, started_us).encode();
         if let Err(error) = file.write_all_at(&header, 0) {
             // Nothing is in it yet: the next try creates it anew.
             let _ = std::fs::remove_file(&path);
-            return Err(failed(error));
+            return Err(failed(&error));
         }
         let leaves = Leaves::new(salt);
         let mut tape = Self {
             disk: Arc::new(Disk {
                 dir,
+                fatal,
                 session,
                 file,
                 state: Mutex::default(),
                 #[cfg(test)]
                 faults: Mutex::default(),
+                #[cfg(test)]
+                sync_faults: Mutex::default(),
             }),
             range: CompactRange::new(),
             bytes: header.len() as u64,
@@ -208,7 +216,7 @@ impl Disk {
             let why = format!("{error}; and what was written of a frame cannot be cut off: {cut}");
             return Err(self.break_with(why));
         }
-        match failed(error.into()) {
+        match failed(&error.into()) {
             full @ TapeError::Full(_) => Err(full),
             TapeError::Broken(why) => Err(self.break_with(why)),
         }
@@ -248,7 +256,10 @@ impl Disk {
         rustix::io::pwritev(&self.file, parts, at)
     }
 
-    /// Makes the frames written so far durable, and the file's name with the first of them.
+    /// Makes the frames written so far durable, and the file's name with the first of them. No room
+    /// is worth another try; any other failure ends the process. The page cache cannot be trusted
+    /// then: a second try may succeed without the data, and roots that are in the ledger already may
+    /// claim frames that are gone.
     fn sync(&self) -> Result<(), TapeError> {
         let named = {
             let mut state = self.state.lock();
@@ -258,18 +269,34 @@ impl Disk {
             self.list(&mut state);
             state.named
         };
-        let synced = self.file.sync_data().and_then(|()| {
-            if named { Ok(()) } else { File::open(&self.dir).and_then(|dir| dir.sync_all()) }
-        });
-        match synced.map_err(failed) {
+        let file = || self.synced(|| self.file.sync_data());
+        let name = || self.synced(|| File::open(&self.dir).and_then(|dir| dir.sync_all()));
+        let synced = file().and_then(|()| if named { Ok(()) } else { name() });
+        match synced.map_err(|error| failed(&error)) {
             Ok(()) => {
                 self.state.lock().named = true;
                 Ok(())
             }
             Err(full @ TapeError::Full(_)) => Err(full),
-            // The page cache cannot be trusted any more: a second try may succeed without the data.
-            Err(TapeError::Broken(why)) => Err(self.break_with(why)),
+            Err(TapeError::Broken(why)) => {
+                let broken = self.break_with(why);
+                untrusted(&self.fatal, self.session, &broken);
+                Err(broken)
+            }
         }
+    }
+
+    #[cfg(test)]
+    fn synced(&self, sync: impl FnOnce() -> std::io::Result<()>) -> std::io::Result<()> {
+        match self.sync_faults.lock().pop_front().flatten() {
+            Some(fault) => Err(fault.into()),
+            None => sync(),
+        }
+    }
+
+    #[cfg(not(test))]
+    fn synced(&self, sync: impl FnOnce() -> std::io::Result<()>) -> std::io::Result<()> {
+        sync()
     }
 
     /// Puts the hashes of the newest leaves into the file beside the recording. It only helps to
@@ -301,8 +328,14 @@ impl Disk {
     }
 }
 
+/// Says that the disk of a recording cannot be trusted any more, and ends the process.
+pub(crate) fn untrusted(fatal: &Fatal, session: SessionId, why: &TapeError) {
+    tracing::error!(%session, %why, "a recording could not be made durable; the process ends");
+    fatal(&format!("the recording of {session} could not be made durable: {why}"));
+}
+
 /// A full disk is waited out; whatever else goes wrong ends the recording.
-fn failed(error: std::io::Error) -> TapeError {
+pub(crate) fn failed(error: &std::io::Error) -> TapeError {
     let out_of_files = [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(Errno::raw_os_error);
     let full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
         || error.raw_os_error().is_some_and(|code| out_of_files.contains(&code));
@@ -311,6 +344,12 @@ fn failed(error: std::io::Error) -> TapeError {
 
 fn broken(why: &dyn std::fmt::Display) -> TapeError {
     TapeError::Broken(why.to_string())
+}
+
+/// For tests whose disk is sound.
+#[cfg(test)]
+pub(crate) fn no_fault() -> Fatal {
+    Arc::new(|why| panic!("fatal: {why}"))
 }
 
 #[cfg(test)]

@@ -109,7 +109,8 @@ pub struct Foundation {
 pub fn ledger_options(config: &Config) -> LedgerOptions {
     let mut options = LedgerOptions::new(&config.data, mint());
     options.segment_bytes = config.ledger.segment_mib << 20;
-    options.last_words = Some(crate::recordings::last_words(&config.data, &options.mint));
+    let fatal = Arc::clone(&options.fatal);
+    options.last_words = Some(crate::recordings::last_words(&config.data, &options.mint, fatal));
     options.checkpoint_copy = Some(checkpoint_copy(config));
     options.binary_hash = binary_hash();
     options.config_hash =
@@ -162,7 +163,7 @@ impl Foundation {
     /// With a hint in the chain where a person can act.
     pub async fn open(config: &Config) -> anyhow::Result<Self> {
         let mut options = ledger_options(config);
-        let mint = options.mint.clone();
+        let (mint, fatal) = (options.mint.clone(), Arc::clone(&options.fatal));
         let peers = crate::witnesses::peers(config)?;
         if !peers.is_empty() {
             let wait_max = crate::witnesses::START_WAIT_MAX;
@@ -177,7 +178,8 @@ impl Foundation {
             .with_context(|| format!("{} cannot be opened", config.control_db().display()))?;
         let ca = Ca::open_or_create(&config.keys(), &mint, &config.names)?;
         let ssh = SshAuthorities::open_or_create(&config.keys(), &mint, &ledger.origin())?;
-        let recordings = Arc::new(RecordingFolder::open(&config.data, &config.keys(), &mint)?);
+        let recordings = RecordingFolder::open(&config.data, &config.keys(), &mint, fatal)?;
+        let recordings = Arc::new(recordings);
         let (ca, ssh) = (Arc::new(ca), Arc::new(ssh));
         let foundation = Self { ledger, control, ca, ssh, recordings, mint };
         foundation.say_what_was_not_applied().await?;

@@ -5,6 +5,7 @@ use loggia_gate::Sessions;
 use loggia_ledger::LastWords;
 use loggia_model::catalogue::Kind;
 use loggia_model::id::SessionId;
+use loggia_model::port::Fatal;
 use loggia_model::{Event, Mint, PublicError};
 use loggia_recordings::SessionRecords;
 use loggia_store::Store;
@@ -40,11 +41,11 @@ impl SessionRecords for Records {
 }
 
 /// What had been recorded of the sessions that the last boot left open, to be said in the ledger
-/// before their ends.
-pub(crate) fn last_words(data: &Path, mint: &Mint) -> LastWords {
+/// before their ends. `fatal` as in the options of the ledger.
+pub(crate) fn last_words(data: &Path, mint: &Mint, fatal: Fatal) -> LastWords {
     let (data, mint) = (data.to_owned(), mint.clone());
     Arc::new(move |sessions, log| {
-        let grown = loggia_recordings::take_up(&data, sessions, log).into_iter();
+        let grown = loggia_recordings::take_up(&data, sessions, log, &fatal).into_iter();
         grown
             .map(|(session, state)| {
                 let draft = mint

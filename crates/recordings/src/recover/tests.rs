@@ -1,6 +1,6 @@
 use super::*;
 use crate::lines::SilentKey;
-use crate::tape::FileTape;
+use crate::tape::{FileTape, no_fault};
 use loggia_model::catalogue::Kind;
 use loggia_model::event::{EventDraft, Role, SessionSlot, Stamp};
 use loggia_model::id::{ActorId, PersonId};
@@ -77,7 +77,8 @@ impl World {
         let begun = log.draft(Kind::RecordingBegun, session, Some(id));
         log.add(begun.set("/detail/salt", "04".repeat(32)).set("/detail/version", 1u32));
         let key = SilentKey::new([1; 32]).session(&SALT);
-        let mut tape = FileTape::create(dir.as_path().into(), session, &SALT, key, 0).unwrap();
+        let mut tape =
+            FileTape::create(dir.as_path().into(), no_fault(), session, &SALT, key, 0).unwrap();
         for number in 0..claimed {
             tape.write(number as u64, b'o', b"claimed").unwrap();
         }
@@ -102,7 +103,7 @@ impl World {
     }
 
     fn take_up(&self) -> Vec<(SessionId, TapeState)> {
-        take_up(self.data.path(), &[(self.session, self.start)], &self.log)
+        take_up(self.data.path(), &[(self.session, self.start)], &self.log, &no_fault())
     }
 
     fn ending(&self, state: &TapeState) -> Ending {
@@ -169,5 +170,7 @@ fn a_session_whose_recording_never_got_a_file_or_was_never_begun_is_nothing() {
     std::fs::remove_file(world.path()).unwrap();
     assert!(world.take_up().is_empty(), "no file");
     let other = SessionId::from_parts(1, [8; 10]);
-    assert!(take_up(world.data.path(), &[(other, world.start)], &world.log).is_empty());
+    assert!(
+        take_up(world.data.path(), &[(other, world.start)], &world.log, &no_fault()).is_empty()
+    );
 }

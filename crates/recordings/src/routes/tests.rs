@@ -1,6 +1,6 @@
 use super::*;
 use crate::lines::SilentKey;
-use crate::tape::FileTape;
+use crate::tape::{FileTape, no_fault};
 use async_trait::async_trait;
 use axum::http::{Request, StatusCode};
 use loggia_model::actor::{Actor, Authn};
@@ -119,7 +119,8 @@ impl World {
         let keys = data.path().join("keys");
         std::fs::create_dir(&keys).unwrap();
         let mint = Mint::new(Arc::new(Fixed), Arc::new(Fixed));
-        let folder = Arc::new(RecordingFolder::open(data.path(), &keys, &mint).unwrap());
+        let folder =
+            Arc::new(RecordingFolder::open(data.path(), &keys, &mint, no_fault()).unwrap());
         let others: Arc<Others> = Arc::default();
         let session = SessionId::from_parts(1, [7; 10]);
         let path = folder.path(session);
@@ -137,7 +138,8 @@ impl World {
     fn recorded(&self) -> FileTape {
         let key = SilentKey::new([1; 32]).session(&SALT);
         let dir = self.path.parent().unwrap();
-        let mut tape = FileTape::create(dir.into(), self.session, &SALT, key, 0).unwrap();
+        let mut tape =
+            FileTape::create(dir.into(), no_fault(), self.session, &SALT, key, 0).unwrap();
         for number in 0..50u64 {
             tape.write(number, b'o', format!("line {number}").as_bytes()).unwrap();
         }

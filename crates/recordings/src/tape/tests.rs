@@ -22,7 +22,17 @@ impl Place {
 
     fn tape(&self) -> FileTape {
         let key = SilentKey::new([1; 32]).session(&SALT);
-        FileTape::create(self.dir.path().into(), self.session, &SALT, key, 7).unwrap()
+        FileTape::create(self.dir.path().into(), no_fault(), self.session, &SALT, key, 7).unwrap()
+    }
+
+    /// A tape, and why the process would have ended.
+    fn watched(&self) -> (FileTape, Arc<Mutex<Vec<String>>>) {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let why = Arc::clone(&told);
+        let fatal: Fatal = Arc::new(move |text| why.lock().push(text.to_owned()));
+        let key = SilentKey::new([1; 32]).session(&SALT);
+        let dir = self.dir.path().into();
+        (FileTape::create(dir, fatal, self.session, &SALT, key, 7).unwrap(), told)
     }
 
     fn path(&self, end: &str) -> PathBuf {
@@ -125,7 +135,7 @@ fn the_file_is_for_its_owner_and_is_never_begun_twice() {
     let mode = std::fs::metadata(place.path(".rec")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let key = SilentKey::new([1; 32]).session(&SALT);
-    let again = FileTape::create(place.dir.path().into(), place.session, &SALT, key, 7);
+    let again = FileTape::create(place.dir.path().into(), no_fault(), place.session, &SALT, key, 7);
     assert!(matches!(again.err(), Some(TapeError::Broken(_))));
 }
 
@@ -162,6 +172,38 @@ fn any_other_failure_ends_the_recording_for_good() {
     assert!(matches!(tape.write(3, b'o', b"refused"), Err(TapeError::Broken(_))));
     assert!(matches!(tape.syncer()(), Err(TapeError::Broken(_))));
     assert_eq!(place.bytes().len() as u64, tape.state().bytes);
+}
+
+#[test]
+fn a_sync_that_fails_for_another_reason_than_room_is_fatal_and_no_second_one_is_believed() {
+    // Of the file, and of the folder that has its name.
+    for before in [vec![], vec![None]] {
+        let place = Place::new();
+        let (mut tape, told) = place.watched();
+        tape.write(1, b'o', b"frame").unwrap();
+        tape.disk.sync_faults.lock().extend(before);
+        tape.disk.sync_faults.lock().push_back(Some(Errno::IO));
+        assert!(matches!(tape.syncer()(), Err(TapeError::Broken(_))));
+        let why = told.lock().clone();
+        assert_eq!(why.len(), 1);
+        assert!(why[0].contains(&place.session.to_string()), "{why:?}");
+        assert!(matches!(tape.syncer()(), Err(TapeError::Broken(_))), "nor claimed later");
+        assert!(matches!(tape.write(2, b'o', b"more"), Err(TapeError::Broken(_))));
+    }
+}
+
+#[test]
+fn a_sync_without_room_is_tried_again_and_ends_nothing() {
+    let place = Place::new();
+    let (mut tape, told) = place.watched();
+    tape.write(1, b'o', b"frame").unwrap();
+    for full in [Errno::NOSPC, Errno::DQUOT, Errno::MFILE] {
+        tape.disk.sync_faults.lock().push_back(Some(full));
+        assert!(matches!(tape.syncer()(), Err(TapeError::Full(_))), "{full}");
+    }
+    tape.syncer()().unwrap();
+    tape.write(2, b'o', b"more").unwrap();
+    assert!(told.lock().is_empty());
 }
 
 #[test]

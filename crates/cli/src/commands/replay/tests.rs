@@ -50,7 +50,9 @@ impl World {
         let keys = data.path().join("keys");
         std::fs::create_dir(&keys).unwrap();
         let mint = Mint::new(Arc::new(Fixed), Arc::new(Fixed));
-        let folder = RecordingFolder::open(data.path(), &keys, &mint).unwrap();
+        let folder =
+            RecordingFolder::open(data.path(), &keys, &mint, Arc::new(|why| panic!("{why}")))
+                .unwrap();
         let session = SessionId::from_parts(7, [7; 10]);
         let mut tape = folder.begin(session, &SALT, STARTED_US).unwrap();
         record(&mut *tape);
