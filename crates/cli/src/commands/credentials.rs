@@ -1,6 +1,7 @@
 //! `audit-credentials`: what a target accepted, held against the log, offline.
 
 use super::Context;
+use super::operate::DATA_DEFAULT;
 use super::proof::{QuorumOptions, verdict};
 use crate::fail::{Done, Fail};
 use crate::out::say;
@@ -23,7 +24,7 @@ pub(crate) struct AuditCredentials {
     /// The list
     list: PathBuf,
     /// A data folder, or the folder of an epoch
-    #[arg(long, default_value = "/var/lib/loggia", value_name = "DIR")]
+    #[arg(long, default_value = DATA_DEFAULT, value_name = "DIR")]
     data: PathBuf,
     /// The log's verification key, from outside the log; may be given several times
     #[arg(long, value_name = "VKEY", required_unless_present = "policy")]

@@ -17,7 +17,7 @@ use std::time::Duration;
 #[command(
     before_help = "Examples:
   loggia monitor https://log.example/e1/ --policy auditor.policy --state ./seen --every 1m
-  loggia monitor /var/lib/loggia/ledger/e1 --key \"$(cat log.key)\" --state ./seen",
+  loggia monitor /var/lib/loggia/data/ledger/e1 --key \"$(cat log.key)\" --state ./seen",
     after_help = "Remembers the last checkpoint in the state file, checks that the log continues it, and \
                   compares it\nwith what the witnesses of the policy show, as far as their addresses stand \
                   there. The state file is\na signed checkpoint: `loggia verify --known-checkpoint` takes it.\n\n\

@@ -10,6 +10,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
+/// Where the data folder is, unless an option says otherwise: where the guide puts it.
+pub(super) const DATA_DEFAULT: &str = "/var/lib/loggia/data";
+
 /// Where the configuration is.
 #[derive(Debug, Args)]
 pub(crate) struct ConfigFile {
@@ -44,7 +47,7 @@ pub(crate) struct Init {
     #[command(flatten)]
     file: ConfigFile,
     /// The data folder
-    #[arg(long, default_value = "/var/lib/loggia", value_name = "DIR")]
+    #[arg(long, default_value = DATA_DEFAULT, value_name = "DIR")]
     data: PathBuf,
     /// Name of the first administrator
     #[arg(long, default_value = "admin", value_name = "NAME")]

@@ -1,6 +1,7 @@
 //! `verify` and `prove`: offline, without a running server and without trust in one.
 
 use super::Context;
+use super::operate::DATA_DEFAULT;
 use crate::environment;
 use crate::fail::{Done, Fail};
 use crate::out::say;
@@ -18,9 +19,9 @@ use std::time::Duration;
 #[derive(Debug, Args)]
 #[command(
     before_help = "Examples:
-  loggia verify /var/lib/loggia --key \"$(cat log.key)\"
-  loggia verify /var/lib/loggia --policy auditor.policy --max-age 10m
-  loggia verify /var/lib/loggia --key KEY --known-checkpoint checkpoint.of-last-week
+  loggia verify /var/lib/loggia/data --key \"$(cat log.key)\"
+  loggia verify /var/lib/loggia/data --policy auditor.policy --max-age 10m
+  loggia verify /var/lib/loggia/data --key KEY --known-checkpoint checkpoint.of-last-week
   loggia verify e.tlog-proof --entry e.json --open e.open.json --key KEY",
     after_help = "Exit codes:
   0   intact
@@ -173,7 +174,7 @@ fn check_folder(path: &Path, trust: &Trust, options: Options, context: &Context)
 #[derive(Debug, Args)]
 #[command(
     before_help = "Example:
-  loggia fsck /var/lib/loggia",
+  loggia fsck /var/lib/loggia/data",
     after_help = "For the one who runs the gateway, after a crash or a fault of the disk: every file of the \
                   log is held\nto the signed checkpoint. The key is taken from the data folder, so this \
                   proves nothing to anybody\nelse: that is what `loggia verify` is for. Exit codes are those \
@@ -181,7 +182,7 @@ fn check_folder(path: &Path, trust: &Trust, options: Options, context: &Context)
 )]
 pub(crate) struct Fsck {
     /// The data folder
-    #[arg(default_value = "/var/lib/loggia")]
+    #[arg(default_value = DATA_DEFAULT)]
     data: PathBuf,
     /// Check the tree and its files alone, not events, sessions and disclosures
     #[arg(long)]
@@ -232,13 +233,13 @@ fn style() -> ProgressStyle {
 /// Writes the proof of one event, to be checked offline by anybody who has the log's key.
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
-  loggia prove ev_01h455vb4pex5vsknk084sn02q --data /var/lib/loggia --out ./proof
-  loggia prove 4711 --data /var/lib/loggia > e.tlog-proof")]
+  loggia prove ev_01h455vb4pex5vsknk084sn02q --data /var/lib/loggia/data --out ./proof
+  loggia prove 4711 --data /var/lib/loggia/data > e.tlog-proof")]
 pub(crate) struct Prove {
     /// Id of the event, or its index in the newest epoch of the log
     event: String,
     /// The data folder, or the folder of an epoch
-    #[arg(long, default_value = "/var/lib/loggia", value_name = "DIR")]
+    #[arg(long, default_value = DATA_DEFAULT, value_name = "DIR")]
     data: PathBuf,
     /// Write e.json, e.open.json and e.tlog-proof (and the same of its context) here; without it,
     /// the proof alone goes to standard output

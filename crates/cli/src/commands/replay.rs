@@ -39,7 +39,7 @@ use told::Told;
   loggia replay se_01h455vb4pex5vsknk084sn02q --speed 4 --idle 0.5
   loggia replay se_01h455vb4pex5vsknk084sn02q --text | grep -i error
   loggia replay se_01h455vb4pex5vsknk084sn02q --export session.cast
-  loggia replay /var/lib/loggia/se_01h455vb4pex5vsknk084sn02q --key \"$(cat log.key)\"",
+  loggia replay /var/lib/loggia/data/se_01h455vb4pex5vsknk084sn02q --key \"$(cat log.key)\"",
     after_help = "Keys:
   space  pause, go on           + -  speed, 0.5 to 16
   ← →    5 seconds              /    search in the output; n goes on searching
@@ -49,7 +49,8 @@ use told::Told;
 Exit codes:
   0   played, and what the ledger says
   10  tampered: not what the ledger says; nothing is shown
-  11  incomplete: cut short, or missing"
+  11  incomplete: cut short, or missing
+  12  the key is not the key of this log"
 )]
 pub(crate) struct Replay {
     /// Id of the session; or, without a gateway, DATA/ID or a file in DATA/recordings
