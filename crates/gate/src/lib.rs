@@ -35,5 +35,5 @@ pub use sessions::{EndNotice, SessionView, Sessions};
 pub use sources::{Place, Sources};
 pub use spine::{Spine, SpineParts};
 pub use strangers::Strangers;
-pub use target::{MessageSink, TargetWriter};
+pub use target::{FrameBytes, MessageSink, Misframed, TargetWriter};
 pub use watch::{Batch, EndSignal, Unrecorded, Watch};

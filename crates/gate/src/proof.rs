@@ -138,20 +138,40 @@ pub trait WireFrame {
     type Wire;
     /// Its class.
     fn class(&self) -> FrameClass;
+    /// Where the target is a stream of bytes: how many at its front go on with a frame that one
+    /// before it began. Bulk data alone may come in pieces; a piece is what began the frame, or
+    /// says here that it goes on with it.
+    fn lead_bytes(&self) -> usize {
+        0
+    }
     /// As it goes to the target.
     fn into_wire(self) -> Self::Wire;
+}
+
+/// A frame on its way, with what it says of itself.
+#[derive(Debug)]
+pub(crate) struct Placed<W> {
+    pub(crate) class: FrameClass,
+    pub(crate) lead_bytes: usize,
+    pub(crate) wire: W,
+}
+
+impl<W> Placed<W> {
+    pub(crate) fn of(frame: impl WireFrame<Wire = W>) -> Self {
+        Self { class: frame.class(), lead_bytes: frame.lead_bytes(), wire: frame.into_wire() }
+    }
 }
 
 /// Frames whose record is safe. The only thing a [`crate::TargetWriter`] takes.
 #[derive(Debug)]
 pub struct Recorded<W = Bytes> {
-    pub(crate) frames: Vec<W>,
+    pub(crate) frames: Vec<Placed<W>>,
 }
 
 impl Recorded {
     /// Length of all frames together, in bytes.
     pub fn bytes_len(&self) -> usize {
-        self.frames.iter().map(Bytes::len).sum()
+        self.frames.iter().map(|frame| frame.wire.len()).sum()
     }
 }
 

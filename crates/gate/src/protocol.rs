@@ -2,7 +2,7 @@
 
 use crate::proof::Dial;
 use crate::sessions::EndNotice;
-use crate::target::TargetWriter;
+use crate::target::{FrameBytes, TargetWriter};
 use crate::watch::Watch;
 use async_trait::async_trait;
 use loggia_model::resource::Address;
@@ -61,6 +61,9 @@ pub enum EndReason {
     Unrecordable,
     /// One side broke the protocol; the text is for the gateway's log.
     ProtocolError(String),
+    /// A frame would have begun in the middle of another: a mistake of the front end, which
+    /// [`TargetWriter`] kept from the target.
+    Misframed,
     /// The front end panicked.
     Panic,
 }
@@ -74,6 +77,7 @@ impl EndReason {
             Self::Ordered(notice) => notice.code,
             Self::Unrecordable => "unrecordable",
             Self::ProtocolError(_) => "protocol_error",
+            Self::Misframed => "gateway_fault",
             Self::Panic => "panic",
         }
     }
@@ -114,6 +118,12 @@ pub trait Protocol: Send + Sync + 'static {
 
     /// The name of the listener in events and metrics, such as `postgres`.
     fn name(&self) -> &'static str;
+
+    /// How long a frame to the target is, where the target is a stream of bytes that is cut into
+    /// frames: with it the [`TargetWriter`] holds on its own that none begins inside another.
+    fn frame_bytes(&self) -> Option<FrameBytes> {
+        None
+    }
 
     /// *open*: reads just enough to know who claims to be there and what they want. Bounded in
     /// bytes by the front end, in time by the spine too.

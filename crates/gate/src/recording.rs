@@ -5,7 +5,7 @@
 //! salt is safe. A crash between the two leaves an event that claims no frames. A crash later
 //! leaves frames behind the last root: the next boot takes them up as they stand on disk.
 
-use crate::proof::{ActionRef, FrameClass, Recorded, WireFrame};
+use crate::proof::{ActionRef, FrameClass, Placed, Recorded, WireFrame};
 use crate::watch::{Unrecorded, Watch};
 use loggia_model::catalogue::Kind;
 use loggia_model::port::{Tape, TapeError, TapeState};
@@ -305,7 +305,7 @@ impl Watch {
 
 fn part<F: WireFrame>(frame: F) -> Result<Recorded<F::Wire>, Unrecorded> {
     match frame.class() {
-        FrameClass::Part => Ok(Recorded { frames: vec![frame.into_wire()] }),
+        FrameClass::Part => Ok(Recorded { frames: vec![Placed::of(frame)] }),
         other => Err(Unrecorded::WrongClass(other)),
     }
 }

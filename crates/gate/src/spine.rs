@@ -285,7 +285,10 @@ impl Spine {
         dialled: Dialled<P::Reader, P::Writer, P::Greeting>,
         watch: &mut Watch,
     ) -> Ended {
-        let writer = TargetWriter::new(dialled.writer, watch.dial());
+        let mut writer = TargetWriter::new(dialled.writer, watch.dial());
+        if let Some(frame_bytes) = protocol.frame_bytes() {
+            writer = writer.in_frames(frame_bytes);
+        }
         let target = Dialled { reader: dialled.reader, writer, greeting: dialled.greeting };
         let relay = protocol.relay(client, target, watch);
         match AssertUnwindSafe(relay).catch_unwind().await {
@@ -331,6 +334,9 @@ impl Spine {
         self.parts.metrics.ended_with(ended.reason.code());
         if let EndReason::ProtocolError(why) = &ended.reason {
             tracing::info!(%session, why, "a session broke its protocol");
+        }
+        if ended.reason == EndReason::Misframed {
+            tracing::error!(%session, "a frame was kept from the middle of another; a fault of Loggia");
         }
         let slot = SessionSlot { id: session, context: Some(start), role: Role::End };
         let mut draft = self

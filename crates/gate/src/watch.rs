@@ -7,7 +7,7 @@
 
 use crate::limits::Limits;
 use crate::metrics::GateMetrics;
-use crate::proof::{ActionRef, Dial, FrameClass, Permit, Recorded, WireFrame};
+use crate::proof::{ActionRef, Dial, FrameClass, Permit, Placed, Recorded, WireFrame};
 use crate::recording::Recording;
 use crate::sessions::{EndNotice, Live};
 use bytes::Bytes;
@@ -358,7 +358,7 @@ fn verdict(action: Action, decision: &Decision) -> Result<(), Unrecorded> {
 pub struct Batch<'a, W = Bytes> {
     watch: &'a Watch,
     drafts: Vec<Draft>,
-    frames: Vec<W>,
+    frames: Vec<Placed<W>>,
     actions: u64,
 }
 
@@ -387,7 +387,7 @@ impl<W> Batch<'_, W> {
         self.watch.permits(action)?;
         let event: EventId = draft.id();
         self.drafts.push(draft.encode().map_err(Unrecorded::TooLarge)?);
-        self.frames.push(frame.into_wire());
+        self.frames.push(Placed::of(frame));
         self.actions += 1;
         Ok(ActionRef(event))
     }
@@ -405,7 +405,7 @@ impl<W> Batch<'_, W> {
         }
         let event: EventId = draft.id();
         self.drafts.push(draft.encode().map_err(Unrecorded::TooLarge)?);
-        self.frames.push(frame.into_wire());
+        self.frames.push(Placed::of(frame));
         Ok(ActionRef(event))
     }
 
@@ -433,7 +433,7 @@ impl<W> Batch<'_, W> {
         if class != wanted {
             return Err(Unrecorded::WrongClass(class));
         }
-        self.frames.push(frame.into_wire());
+        self.frames.push(Placed::of(frame));
         Ok(())
     }
 

@@ -250,6 +250,10 @@ impl Protocol for Lines {
         "lines"
     }
 
+    fn frame_bytes(&self) -> Option<FrameBytes> {
+        Some(|front| front.iter().position(|byte| *byte == b'\n').map(|end| end + 1))
+    }
+
     async fn open(&self, socket: TcpStream, _: Source) -> Result<Opened<Client>, OpenFailure> {
         let mut client = BufReader::new(socket);
         let mut line = String::new();
@@ -327,7 +331,7 @@ impl Protocol for Lines {
                 let Ok(recorded) = watch.input(action, text.as_bytes(), frame).await else {
                     break EndReason::Unrecordable;
                 };
-                target.writer.queue(recorded);
+                target.writer.queue(recorded).unwrap();
                 target.writer.write_all().await.unwrap();
                 client.write_all(b"sent\n").await.unwrap();
                 continue;
@@ -336,7 +340,9 @@ impl Protocol for Lines {
                 watch.begin_recording().await.unwrap();
             }
             let mut batch = watch.batch();
-            let added = if line.trim() == "ping" {
+            let added = if line.trim() == "torn" {
+                batch.neutral(Line(Bytes::from_static(b"to"), FrameClass::Neutral))
+            } else if line.trim() == "ping" {
                 batch.neutral(Line(bytes, FrameClass::Neutral))
             } else if line.trim() == "sneak" {
                 batch.neutral(Line(bytes, FrameClass::Action))
@@ -351,7 +357,9 @@ impl Protocol for Lines {
             };
             match committed {
                 Ok(recorded) => {
-                    target.writer.queue(recorded);
+                    if target.writer.queue(recorded).is_err() {
+                        break EndReason::Misframed;
+                    }
                     target.writer.write_all().await.unwrap();
                     client.write_all(b"sent\n").await.unwrap();
                 }
@@ -532,6 +540,16 @@ async fn a_denied_action_and_one_given_as_neutral_are_not_forwarded() {
     assert_eq!(say(&mut client, "fine").await, "sent");
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(running.received(), "fine\n");
+}
+
+#[tokio::test]
+async fn a_frame_that_is_not_whole_is_kept_from_the_target_and_ends_the_session_on_record() {
+    let running = run().await;
+    let mut client = running.connect("alice toy").await;
+    assert_eq!(say(&mut client, "whole").await, "sent");
+    client.write_all(b"torn\n").await.unwrap();
+    assert_eq!(running.until(Kind::SessionEnd).await.as_deref(), Some("gateway_fault"));
+    assert_eq!(running.received(), "whole\n");
 }
 
 #[tokio::test]

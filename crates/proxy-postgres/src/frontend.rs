@@ -11,7 +11,7 @@ mod tests;
 pub use tls::{ALPN, server_config};
 
 use crate::codec::encode::{self, Report, Severity};
-use crate::codec::frame::{Decoder, Inbound, Limits};
+use crate::codec::frame::{Decoder, Inbound, Limits, Taking};
 use crate::codec::startup::{self, CancelKey, Start, Startup};
 use crate::codec::{CodecError, PRE_AUTH_BYTES_MAX};
 use crate::refusal::{INVALID_AUTHORIZATION, PROTOCOL_VIOLATION};
@@ -244,7 +244,8 @@ async fn password(
         Limits { action_bytes_max: PRE_AUTH_BYTES_MAX, neutral_bytes_max: PRE_AUTH_BYTES_MAX };
     let mut decoder = Decoder::new(limits);
     let frame = loop {
-        match decoder.next(buffer) {
+        // COPY data has no place here: it is met like everything else that is no password.
+        match decoder.next(buffer, || Taking::For(())) {
             Ok(Some(Inbound::Frame(frame))) if frame.tag() == b'p' => break frame,
             Ok(None) if buffer.len() <= PRE_AUTH_BYTES_MAX => {
                 // A client that has to ask a person hangs up here and comes back.

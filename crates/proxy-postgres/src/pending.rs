@@ -7,6 +7,7 @@
 
 mod answer;
 mod outcome;
+mod steps;
 
 #[cfg(test)]
 mod model;
@@ -19,55 +20,17 @@ pub use outcome::{COMMANDS_MAX, Command, Copied, Failure, Outcome, Status};
 
 use crate::codec::backend::TransactionStatus;
 use crate::codec::encode::Report;
-use crate::codec::frame::CopyPiece;
+use crate::codec::frame::{CopyPiece, Taking};
 use crate::codec::frontend::Named;
-use crate::names::{Found, Names, Portal, Prepared, Ticket, words};
+use crate::names::{Found, Names, Portal, Prepared, words};
 use loggia_model::id::EventId;
 use outcome::Progress;
 use std::collections::{HashMap, HashSet, VecDeque};
+use steps::{Kind, Step, Steps};
 
 /// Messages that may be unanswered at a time. Nothing more is taken from the client while this
 /// many are.
 pub const UNANSWERED_MAX: usize = 65_536;
-
-/// Behind the message that begins a COPY, a client sends at most this many before its data.
-const COPY_STEPS_MAX: usize = 16;
-
-/// A message that was forwarded and is not answered yet.
-#[derive(Debug)]
-struct Step<A> {
-    kind: Kind<A>,
-    sent_us: i64,
-    copied: Option<Box<Copied>>,
-    /// Whether it may begin a COPY that the client sends data for.
-    may_copy: bool,
-}
-
-#[derive(Debug)]
-enum Kind<A> {
-    Parse(A, Ticket<Prepared>),
-    Bind {
-        action: A,
-        bind: u64,
-        ticket: Ticket<Portal>,
-    },
-    CloseStatement(Ticket<Prepared>),
-    ClosePortal(Ticket<Portal>),
-    Describe,
-    /// `bind` where the action is that of the Bind itself.
-    Execute {
-        action: A,
-        bind: Option<u64>,
-    },
-    Query(A),
-    Call(A),
-    Sync,
-    /// CopyDone or CopyFail.
-    CopyEnd,
-    /// Something else was forwarded in a refused message's place, which the server answers with an
-    /// error; the client is told this instead.
-    Refused(Box<Report>),
-}
 
 /// The Bind of a portal.
 #[derive(Debug)]
@@ -111,17 +74,17 @@ enum Copying {
     No,
     In,
     Out,
+    /// In both directions: replication.
+    Both,
 }
 
 /// Everything of a session that is forwarded and not answered yet.
 #[derive(Debug)]
 pub struct Pending<A> {
-    steps: VecDeque<Step<A>>,
+    steps: Steps<A>,
     names: Names,
     binds: HashMap<u64, OpenBind<A>>,
     binds_made: u64,
-    /// Binds of the group being answered that failed or were skipped.
-    binds_undone: HashSet<u64>,
     progress: Progress,
     copying: Copying,
     /// Whether the server skips everything up to a Sync that was not sent yet.
@@ -142,11 +105,10 @@ pub struct Pending<A> {
 impl<A: Copy> Default for Pending<A> {
     fn default() -> Self {
         Self {
-            steps: VecDeque::new(),
+            steps: Steps::default(),
             names: Names::default(),
             binds: HashMap::new(),
             binds_made: 0,
-            binds_undone: HashSet::new(),
             progress: Progress::default(),
             copying: Copying::No,
             skipping: false,
@@ -161,7 +123,7 @@ impl<A: Copy> Default for Pending<A> {
     }
 }
 
-impl<A: Copy> Pending<A> {
+impl<A: Copy + PartialEq> Pending<A> {
     /// What the name of a prepared statement means to the next message.
     pub fn statement(&self, name: &[u8]) -> Found<Prepared> {
         self.names.statement(name)
@@ -252,18 +214,17 @@ impl<A: Copy> Pending<A> {
     }
 
     /// Whether a message that is no part of a COPY (CopyData, CopyDone, CopyFail, Flush, Sync) may
-    /// go out now. What this asks for is taken to be done.
+    /// go out now; or where [`Self::taking`] says "not yet", what that waits for. What this asks
+    /// for is taken to be done.
     pub fn hold(&mut self, now_us: i64) -> Hold<A> {
         if self.skipping_doubtful {
             return Hold::Doubtful;
         }
         // Only ends of COPYs and Syncs can be behind what may begin a COPY.
-        let mut running = self.steps.iter().rev();
-        let running = running.find(|step| !matches!(step.kind, Kind::CopyEnd | Kind::Sync));
-        let Some(running) = running.filter(|step| step.may_copy) else { return Hold::Free };
-        let ends = || self.steps.iter().any(|step| matches!(step.kind, Kind::CopyEnd));
+        let running = self.steps.last_running().filter(|step| step.may_copy);
+        let Some(running) = running else { return Hold::Free };
         if self.copying == Copying::In
-            && !ends()
+            && !self.steps.is_ended()
             && let Some(action) = running.kind.action()
         {
             self.copy_end(now_us);
@@ -283,15 +244,36 @@ impl<A: Copy> Pending<A> {
         self.push(Kind::Refused(Box::new(report)), now_us);
     }
 
-    /// The action that COPY data of the client belongs to; `None` where none can take any, and the
-    /// server would ignore it.
-    pub fn copy_action(&mut self) -> Option<A> {
-        self.copy_step().and_then(|step| step.kind.action())
+    /// What COPY data of the client, or the end of it, is taken for now.
+    ///
+    /// Data goes out only once the server has said that it copies, and no more behind the end of
+    /// it: so what is counted is what the server takes, unless the COPY breaks. Where no COPY can
+    /// begin any more the server would throw it away. This may change with every answer: it is to
+    /// be asked once for each message, at its head.
+    pub fn taking(&self) -> Taking<A> {
+        let copies_in = match self.copying {
+            Copying::In => !self.steps.is_ended(),
+            Copying::Both => true,
+            Copying::Out | Copying::No => false,
+        };
+        if copies_in && let Some(action) = self.steps.front().and_then(|step| step.kind.action()) {
+            return Taking::For(action);
+        }
+        match self.steps.last_running() {
+            Some(step) if step.may_copy => Taking::NotYet,
+            _ => Taking::Nothing,
+        }
     }
 
-    /// COPY data goes out.
-    pub fn copy_data(&mut self, piece: &CopyPiece) {
-        let Some(step) = self.copy_step() else { return };
+    /// COPY data goes out that was taken for an action when its messages began. It counts for the
+    /// action as long as that copies; what goes out behind that is the rest of a message which the
+    /// server throws away.
+    pub fn copy_data(&mut self, of: A, piece: &CopyPiece) {
+        if !matches!(self.copying, Copying::In | Copying::Both) {
+            return;
+        }
+        let step = self.steps.front_mut().filter(|step| step.kind.action() == Some(of));
+        let Some(step) = step else { return };
         let copied = step.copied.get_or_insert_default();
         copied.messages += piece.messages();
         piece.payloads().for_each(|payload| copied.add(payload));
@@ -301,19 +283,6 @@ impl<A: Copy> Pending<A> {
     pub fn copy_end(&mut self, now_us: i64) {
         if !matches!(self.steps.back(), Some(Step { kind: Kind::CopyEnd, .. })) {
             self.push(Kind::CopyEnd, now_us);
-        }
-    }
-
-    /// The step that takes COPY data: the one that the server copies into, or the last that may
-    /// turn out to.
-    fn copy_step(&mut self) -> Option<&mut Step<A>> {
-        let takes =
-            |step: &&mut Step<A>| matches!(step.kind, Kind::Execute { .. } | Kind::Query(_));
-        match self.copying {
-            Copying::In => self.steps.front_mut(),
-            Copying::Out | Copying::No => {
-                self.steps.iter_mut().rev().take(COPY_STEPS_MAX).find(takes)
-            }
         }
     }
 
@@ -356,7 +325,8 @@ impl<A: Copy> Pending<A> {
             (self.skipping, self.skipping_doubtful) = (false, false);
         }
         if self.skipping {
-            self.skip(step);
+            // Its Bind was not undone before it: else it would be unknown here.
+            self.skip(step, &mut HashSet::new());
         } else {
             self.steps.push_back(step);
         }
@@ -370,19 +340,6 @@ impl<A: Copy> Pending<A> {
             {
                 self.outcomes.push_back(Outcome::of(bind.action, Status::Ok));
             }
-        }
-    }
-}
-
-impl<A: Copy> Kind<A> {
-    fn action(&self) -> Option<A> {
-        match self {
-            Self::Parse(action, _)
-            | Self::Bind { action, .. }
-            | Self::Execute { action, .. }
-            | Self::Query(action)
-            | Self::Call(action) => Some(*action),
-            _ => None,
         }
     }
 }

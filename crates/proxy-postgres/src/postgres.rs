@@ -7,7 +7,7 @@ use crate::refusal;
 use crate::relay::{self, RelayParts, Target};
 use crate::upstream::{self, Greeting, TargetStream, TargetTls};
 use async_trait::async_trait;
-use loggia_gate::{Dial, Dialled, Ended, OpenFailure, Opened, Protocol, Watch};
+use loggia_gate::{Dial, Dialled, Ended, FrameBytes, OpenFailure, Opened, Protocol, Watch};
 use loggia_model::port::Secrets;
 use loggia_model::{Mint, PublicError, Source};
 use rustls::ServerConfig;
@@ -76,6 +76,10 @@ impl Protocol for Postgres {
 
     fn name(&self) -> &'static str {
         "postgres"
+    }
+
+    fn frame_bytes(&self) -> Option<FrameBytes> {
+        Some(frame::frame_bytes)
     }
 
     async fn open(

@@ -15,6 +15,8 @@ pub(crate) const LIMIT_EXCEEDED: &str = "54000";
 pub(crate) const ADMIN_SHUTDOWN: &str = "57P01";
 /// disk_full.
 pub(crate) const DISK_FULL: &str = "53100";
+/// system_error: a failure of the gateway itself.
+pub(crate) const SYSTEM_ERROR: &str = "58000";
 /// successful_completion, which every notice carries.
 pub(crate) const SUCCESS: &str = "00000";
 
@@ -32,7 +34,7 @@ fn sqlstate(error: &PublicError) -> &'static str {
             Fault::Client => INVALID_AUTHORIZATION,
             Fault::Policy => INSUFFICIENT_PRIVILEGE,
             Fault::Target => "08001",
-            Fault::Gateway => "58000",
+            Fault::Gateway => SYSTEM_ERROR,
         },
     }
 }

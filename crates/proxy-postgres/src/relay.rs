@@ -6,23 +6,26 @@
 
 mod answers;
 mod goodbye;
+mod intake;
 mod outgoing;
+mod refusals;
 mod requests;
 
 use crate::cancels::{CancelAsk, Registration};
 use crate::codec::encode::{self, Report, Severity};
-use crate::codec::frame::{Decoder, Inbound, Limits};
+use crate::codec::frame::Limits;
 use crate::codec::scan::Scanner;
 use crate::codec::startup::CancelKey;
 use crate::frontend::Client;
-use crate::pending::Pending;
 use crate::refusal::SUCCESS;
 use crate::upstream::{Greeting, TargetStream, TargetTls};
 use answers::make_room;
 use bytes::{Buf, BytesMut};
 use goodbye::Farewell;
+use intake::Intake;
 use loggia_gate::{
-    ActionRef, Dialled, EndNotice, EndReason, EndSignal, Ended, TargetWriter, Unrecorded, Watch,
+    ActionRef, Dialled, EndNotice, EndReason, EndSignal, Ended, Misframed, TargetWriter,
+    Unrecorded, Watch,
 };
 use loggia_model::{Fault, PublicError};
 use std::io;
@@ -60,6 +63,7 @@ pub(crate) struct RelayParts {
 }
 
 /// Why the loop stops.
+#[derive(Debug)]
 pub(crate) enum Stop {
     /// The client is gone, or said goodbye.
     ClientClosed,
@@ -76,6 +80,14 @@ pub(crate) enum Stop {
         /// For the gateway's own log.
         why: String,
     },
+    /// What would have gone to the target does not stand where a message begins: a mistake here.
+    Misframed(Misframed),
+}
+
+impl From<Misframed> for Stop {
+    fn from(error: Misframed) -> Self {
+        Self::Misframed(error)
+    }
 }
 
 impl From<Unrecorded> for Stop {
@@ -98,7 +110,7 @@ pub(crate) struct Relay<'a> {
     watch: &'a mut Watch,
     ended: Pin<Box<dyn Future<Output = EndNotice> + Send>>,
     parts: RelayParts,
-    pending: Pending<ActionRef>,
+    intake: Intake<ActionRef>,
     target_key: Option<CancelKey>,
     last_cancel: Option<Instant>,
 
@@ -109,9 +121,6 @@ pub(crate) struct Relay<'a> {
     /// Whether something was written to the client that may not be flushed yet.
     client_dirty: bool,
     client_bytes: u64,
-    decoder: Decoder,
-    /// A message that waits for an answer.
-    held: Option<Inbound>,
     /// Whether there is more to take of the client once answers have come.
     stalled: bool,
     /// Whether the client has said goodbye.
@@ -173,6 +182,10 @@ fn reason_of(stop: &Stop) -> EndReason {
             EndReason::Unrecordable
         }
         Stop::Broken { why, .. } => EndReason::ProtocolError(why.clone()),
+        Stop::Misframed(error) => {
+            tracing::error!(%error, "a session ends because a message was not sent on whole");
+            EndReason::Misframed
+        }
     }
 }
 
@@ -198,13 +211,12 @@ impl<'a> Relay<'a> {
             },
         );
         encode::ready_for_query_idle(&mut client_out);
-        let decoder = Decoder::new(parts.messages);
         let (client_read, client_write) = tokio::io::split(client.stream);
         Self {
             ended: Box::pin(ended(watch.end_signal())),
             watch,
+            intake: Intake::new(parts.messages),
             parts,
-            pending: Pending::default(),
             target_key: key,
             last_cancel: None,
             client_read,
@@ -213,8 +225,6 @@ impl<'a> Relay<'a> {
             client_out,
             client_dirty: false,
             client_bytes: 0,
-            decoder,
-            held: None,
             stalled: false,
             goodbye: false,
             target_read: target.reader,

@@ -147,7 +147,7 @@ pub async fn cancel(
     let stream = connect(resource, tls, deadline).await?;
     let (mut reader, writer) = tokio::io::split(stream);
     let mut writer = loggia_gate::TargetWriter::new(writer, dial);
-    writer.queue(request);
+    writer.queue(request).map_err(|error| down(resource).cause(error))?;
     let asking = async {
         writer.write_all().await?;
         let mut nothing = [0; 1];

@@ -1,6 +1,6 @@
 //! One entry for fuzzing: every reader of the codec over the same bytes.
 
-use super::frame::{Decoder, HEADER_BYTES, Inbound, Limits};
+use super::frame::{Decoder, HEADER_BYTES, Inbound, Limits, Taking};
 use super::scan::{Piece, Scanner};
 use super::{backend, frontend, startup};
 use bytes::{Buf, BytesMut};
@@ -10,10 +10,15 @@ use bytes::{Buf, BytesMut};
 pub fn fuzz_one(data: &[u8]) {
     let (split, data) = data.split_first().map_or((0, data), |(first, rest)| (*first, rest));
     let split = usize::from(split).min(data.len());
-    let whole = read_client(&[data]);
     let halves = data.split_at_checked(split).unwrap_or((data, &[]));
-    let parts = read_client(&[halves.0, halves.1]);
-    assert!(whole == parts, "a split changed what the client said");
+    let [taken, thrown] = [Taking::For(()), Taking::Nothing].map(|taking| {
+        let whole = read_client(&[data], taking);
+        let parts = read_client(&[halves.0, halves.1], taking);
+        assert!(whole == parts, "a split changed what the client said");
+        whole
+    });
+    assert!(taken.messages == thrown.messages, "COPY data changed what else the client said");
+    assert!(thrown.bulk.is_empty(), "a part of a message that was thrown away came through");
     let whole = read_server(&[data]);
     let parts = read_server(&[halves.0, halves.1]);
     assert!(whole == parts, "a split changed what the server said");
@@ -39,8 +44,8 @@ pub(super) struct Trace {
     pub(super) broken: bool,
 }
 
-/// Reads a client's stream that arrives in these parts.
-pub(super) fn read_client(parts: &[&[u8]]) -> Trace {
+/// Reads a client's stream that arrives in these parts, with its COPY data or without.
+pub(super) fn read_client(parts: &[&[u8]], taking: Taking<()>) -> Trace {
     let limits = Limits { action_bytes_max: 4096, neutral_bytes_max: 512 };
     let mut decoder = Decoder::new(limits);
     let mut buffer = BytesMut::new();
@@ -48,19 +53,19 @@ pub(super) fn read_client(parts: &[&[u8]]) -> Trace {
     for part in parts {
         buffer.extend_from_slice(part);
         loop {
-            match decoder.next(&mut buffer) {
+            match decoder.next(&mut buffer, || taking) {
                 Ok(Some(Inbound::Frame(frame))) => {
                     let _ = frontend::parse(&frame);
                     trace.messages.push((frame.tag(), frame.body().to_vec()));
                 }
-                Ok(Some(Inbound::Copy(piece))) => {
+                Ok(Some(Inbound::Copy { piece, .. })) => {
                     piece.payloads().for_each(|payload| trace.bulk.extend_from_slice(payload));
                     trace.bulk_messages += piece.messages();
                 }
                 Ok(Some(Inbound::TooLarge { tag, bytes })) => {
                     trace.messages.push((tag, bytes.to_be_bytes().to_vec()));
                 }
-                Ok(None) => break,
+                Ok(None | Some(Inbound::CopyWaits)) => break,
                 Err(_) => {
                     trace.broken = true;
                     return trace;
@@ -98,7 +103,7 @@ pub(super) fn read_server(parts: &[&[u8]]) -> Trace {
                     trace.messages.push((*tag, body.to_vec()));
                 }
                 Piece::Other { tag, .. } => trace.messages.push((*tag, Vec::new())),
-                Piece::More { tag: b'd', bytes } => {
+                Piece::More { tag: b'd', bytes, .. } => {
                     trace.bulk.extend_from_slice(buffer.get(..*bytes).unwrap_or_default());
                 }
                 Piece::More { .. } => {}

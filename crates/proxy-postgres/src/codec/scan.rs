@@ -12,7 +12,7 @@ use std::ops::Range;
 pub const READ_BYTES_MAX: usize = 64 * 1024;
 
 /// What lies next in the server's stream. `bytes` in each is what it takes of the buffer, from
-/// its front; all of it can be forwarded.
+/// its front.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece {
     /// DataRow messages; the last may be cut.
@@ -51,6 +51,8 @@ pub enum Piece {
         tag: u8,
         /// Length in bytes.
         bytes: usize,
+        /// Whether its head was passed on, and so this has to be.
+        passes: bool,
     },
 }
 
@@ -77,28 +79,46 @@ const fn is_read(tag: u8) -> bool {
 /// Walks over a server's stream.
 #[derive(Debug, Default)]
 pub struct Scanner {
-    /// The message we are in: its type byte and the bytes before its end.
-    inside: Option<(u8, usize)>,
+    inside: Option<Inside>,
+}
+
+/// The message we are in.
+#[derive(Debug, Clone, Copy)]
+struct Inside {
+    tag: u8,
+    /// Bytes before its end.
+    left: usize,
+    /// Whether its head was passed on.
+    passes: bool,
 }
 
 impl Scanner {
-    /// Whether the last piece ended where a message ends: only there something can be put into
+    /// Whether what was passed on ends where a message ends: only there something can be put into
     /// the stream.
     pub fn is_at_boundary(&self) -> bool {
-        self.inside.is_none()
+        self.inside.is_none_or(|inside| !inside.passes)
+    }
+
+    /// The message that the last piece began is not passed on; so what is missing of it will not
+    /// be either.
+    pub fn withhold(&mut self) {
+        if let Some(inside) = &mut self.inside {
+            inside.passes = false;
+        }
     }
 
     /// What lies at the front of `buffer`; `None` when more bytes are needed. The caller takes
     /// the piece's `bytes` off before the next call. After an error the stream has no known
     /// boundaries any more.
     pub fn next(&mut self, buffer: &[u8]) -> Result<Option<Piece>, CodecError> {
-        if let Some((tag, left)) = self.inside {
+        if let Some(Inside { tag, left, passes }) = self.inside {
             let bytes = left.min(buffer.len());
             if bytes == 0 {
                 return Ok(None);
             }
-            self.inside = (left > bytes).then_some((tag, left - bytes));
-            return Ok(Some(Piece::More { tag, bytes }));
+            let left = left - bytes;
+            self.inside = (left > 0).then_some(Inside { tag, left, passes });
+            return Ok(Some(Piece::More { tag, bytes, passes }));
         }
         let Some((tag, whole)) = header(buffer)? else { return Ok(None) };
         match tag {
@@ -125,7 +145,8 @@ impl Scanner {
     /// Takes up to `there` bytes of a message of `whole` bytes; remembers what is missing.
     fn enter(&mut self, tag: u8, whole: usize, there: usize) -> usize {
         let bytes = whole.min(there);
-        self.inside = (whole > bytes).then_some((tag, whole - bytes));
+        let left = whole - bytes;
+        self.inside = (left > 0).then_some(Inside { tag, left, passes: true });
         bytes
     }
 

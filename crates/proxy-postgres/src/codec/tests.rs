@@ -1,6 +1,6 @@
 use super::backend::{self, Authentication, TransactionStatus};
 use super::encode::{self, Report, Severity};
-use super::frame::{Decoder, Frame, HEADER_BYTES, Inbound, Limits};
+use super::frame::{Decoder, Frame, HEADER_BYTES, Inbound, Limits, Taking};
 use super::frontend::{self, Bind, Message, Named, Parameter, Parse};
 use super::fuzz::{fuzz_one, read_client, read_server};
 use super::scan::{Piece, READ_BYTES_MAX, Scanner};
@@ -13,10 +13,10 @@ fn wire(tag: u8, body: &[u8]) -> Vec<u8> {
     Frame::of(tag, body).into_wire().to_vec()
 }
 
-fn decode_all(decoder: &mut Decoder, bytes: &[u8]) -> Vec<Inbound> {
+fn decode_all(decoder: &mut Decoder<()>, bytes: &[u8]) -> Vec<Inbound<()>> {
     let mut buffer = BytesMut::from(bytes);
     let mut all = Vec::new();
-    while let Some(next) = decoder.next(&mut buffer).unwrap() {
+    while let Some(next) = decoder.next(&mut buffer, || Taking::For(())).unwrap() {
         all.push(next);
     }
     assert!(buffer.is_empty(), "{} bytes left", buffer.len());
@@ -82,13 +82,13 @@ fn an_action_that_is_too_large_is_reported_at_its_header_and_thrown_away() {
     let mut buffer = BytesMut::new();
     buffer.put_u8(b'Q');
     buffer.put_u32(u32::try_from(ACTION_BYTES_MAX).unwrap() + 4);
-    let told = decoder.next(&mut buffer).unwrap();
+    let told = decoder.next(&mut buffer, || Taking::For(())).unwrap();
     assert_eq!(told, Some(Inbound::TooLarge { tag: b'Q', bytes: ACTION_BYTES_MAX + 5 }));
     let mut left = ACTION_BYTES_MAX;
     while left > 0 {
         let chunk = left.min(1 << 20);
         buffer.extend_from_slice(&vec![b'x'; chunk]);
-        assert_eq!(decoder.next(&mut buffer).unwrap(), None);
+        assert_eq!(decoder.next(&mut buffer, || Taking::For(())).unwrap(), None);
         assert!(buffer.is_empty(), "nothing is kept");
         left -= chunk;
     }
@@ -103,16 +103,68 @@ fn copy_data_is_never_collected() {
     stream.extend_from_slice(&wire(b'd', b"de"));
     stream.extend_from_slice(&wire(b'c', b""));
     let mut buffer = BytesMut::from(&stream[..9]);
-    let Some(Inbound::Copy(first)) = decoder.next(&mut buffer).unwrap() else { panic!() };
+    let Some(Inbound::Copy { piece: first, .. }) =
+        decoder.next(&mut buffer, || Taking::For(())).unwrap()
+    else {
+        panic!()
+    };
     assert_eq!((first.messages(), first.wire().len()), (1, 8));
     buffer.extend_from_slice(&stream[9..14]);
-    let Some(Inbound::Copy(second)) = decoder.next(&mut buffer).unwrap() else { panic!() };
+    let Some(Inbound::Copy { piece: second, .. }) =
+        decoder.next(&mut buffer, || Taking::For(())).unwrap()
+    else {
+        panic!()
+    };
     assert_eq!(second.payloads().collect::<Vec<_>>(), [b"d"]);
     buffer.extend_from_slice(&stream[14..]);
-    let Some(Inbound::Copy(third)) = decoder.next(&mut buffer).unwrap() else { panic!() };
+    let Some(Inbound::Copy { piece: third, .. }) =
+        decoder.next(&mut buffer, || Taking::For(())).unwrap()
+    else {
+        panic!()
+    };
     assert_eq!(third.payloads().collect::<Vec<_>>(), [b"e"]);
     assert_eq!(third.messages(), 0);
-    assert!(matches!(decoder.next(&mut buffer), Ok(Some(Inbound::Frame(_)))));
+    assert!(matches!(decoder.next(&mut buffer, || Taking::For(())), Ok(Some(Inbound::Frame(_)))));
+}
+
+#[test]
+fn what_copy_data_is_taken_for_is_decided_at_the_head_of_each_message() {
+    let mut stream = wire(b'd', b"abcd");
+    stream.extend_from_slice(&wire(b'd', b"efgh"));
+    stream.extend_from_slice(&wire(b'S', b""));
+    for (first, second) in [
+        (Taking::For(1), Taking::For(2)),
+        (Taking::For(1), Taking::Nothing),
+        (Taking::Nothing, Taking::For(2)),
+        (Taking::NotYet, Taking::NotYet),
+    ] {
+        let mut decoder = Decoder::new(Limits::default());
+        let mut buffer = BytesMut::from(&stream[..7]);
+        let begun = decoder.next(&mut buffer, || first).unwrap();
+        assert_eq!(begun == Some(Inbound::CopyWaits), first == Taking::NotYet);
+        assert_eq!(matches!(begun, Some(Inbound::Copy { of: 1, .. })), first == Taking::For(1));
+        buffer.extend_from_slice(&stream[7..]);
+        // From here on the answer is another; it counts from the next message on.
+        let mut out = begun.into_iter().collect::<Vec<_>>();
+        while let Some(next) = decoder.next(&mut buffer, || second).unwrap() {
+            out.push(next);
+            if out.last() == Some(&Inbound::CopyWaits) {
+                break;
+            }
+        }
+        let mut data = (Vec::new(), Vec::new());
+        for next in &out {
+            if let Inbound::Copy { of, piece } = next {
+                let data = if *of == 1 { &mut data.0 } else { &mut data.1 };
+                data.extend_from_slice(piece.wire());
+            }
+        }
+        let whole = |taking, range| if matches!(taking, Taking::For(_)) { range } else { 0..0 };
+        assert_eq!(data.0, stream[whole(first, 0..9)], "{first:?}, then {second:?}");
+        assert_eq!(data.1, stream[whole(second, 9..18)], "{first:?}, then {second:?}");
+        let sync = matches!(out.last(), Some(Inbound::Frame(frame)) if frame.tag() == b'S');
+        assert_eq!(sync, first != Taking::NotYet);
+    }
 }
 
 #[test]
@@ -122,7 +174,7 @@ fn lengths_that_no_message_has_are_errors() {
         bytes.put_u32(length);
         let error = CodecError::Length { tag: b'Q', length };
         let mut decoder = Decoder::new(Limits::default());
-        assert_eq!(decoder.next(&mut bytes.clone()), Err(error));
+        assert_eq!(decoder.next(&mut bytes.clone(), || Taking::For(())), Err(error));
         assert_eq!(Scanner::default().next(&bytes), Err(error));
     }
     for length in [0u32, 7, 10_241] {
@@ -267,8 +319,18 @@ fn a_long_error_is_not_collected() {
     assert_eq!((fields.sqlstate, fields.severity), (&b"22000"[..], &b"ERROR"[..]));
     assert!(fields.message.len() > 1000);
     let bytes_left = stream.len() - bytes;
-    let more = Piece::More { tag: b'E', bytes: bytes_left };
-    assert_eq!(scanner.next(&stream[bytes..]), Ok(Some(more)));
+    assert!(!scanner.is_at_boundary());
+    let more = |passes| Piece::More { tag: b'E', bytes: bytes_left, passes };
+    assert_eq!(scanner.next(&stream[bytes..]), Ok(Some(more(true))));
+    assert!(scanner.is_at_boundary());
+
+    // Where its head is not passed on, its tail is not either.
+    assert!(scanner.next(&stream).unwrap().is_some());
+    scanner.withhold();
+    assert!(scanner.is_at_boundary(), "for what was passed on");
+    assert_eq!(scanner.next(&stream[bytes..]), Ok(Some(more(false))));
+    let ready = wire(b'Z', b"I");
+    assert!(matches!(scanner.next(&ready), Ok(Some(Piece::Message { tag: b'Z', .. }))));
 }
 
 /// Streams that are mostly well-formed.
@@ -297,7 +359,9 @@ proptest! {
             from = place;
         }
         parts.push(&stream[from..]);
-        prop_assert_eq!(read_client(&[&stream]), read_client(&parts));
+        let (taken, thrown) = (Taking::For(()), Taking::Nothing);
+        prop_assert_eq!(read_client(&[&stream], taken), read_client(&parts, taken));
+        prop_assert_eq!(read_client(&[&stream], thrown), read_client(&parts, thrown));
         prop_assert_eq!(read_server(&[&stream]), read_server(&parts));
     }
 
@@ -306,11 +370,11 @@ proptest! {
         let mut decoder = Decoder::new(Limits::default());
         let mut buffer = BytesMut::from(stream.as_slice());
         let mut out = Vec::new();
-        while let Some(next) = decoder.next(&mut buffer).unwrap() {
+        while let Some(next) = decoder.next(&mut buffer, || Taking::For(())).unwrap() {
             match next {
                 Inbound::Frame(frame) => out.extend_from_slice(frame.wire()),
-                Inbound::Copy(piece) => out.extend_from_slice(piece.wire()),
-                Inbound::TooLarge { .. } => unreachable!("none is that long"),
+                Inbound::Copy { piece, .. } => out.extend_from_slice(piece.wire()),
+                Inbound::CopyWaits | Inbound::TooLarge { .. } => unreachable!("none is"),
             }
         }
         prop_assert_eq!(out, stream);

@@ -1,9 +1,11 @@
 //! The server's side of the queue.
 
 use super::outcome::{Failure, Outcome, Status};
-use super::{Copying, Kind, Pending, Step};
+use super::steps::{Kind, Step};
+use super::{Copying, Pending};
 use crate::codec::backend::{self, TransactionStatus};
 use crate::codec::encode::Report;
+use std::collections::HashSet;
 
 /// What is to be done with a server's message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +23,7 @@ pub enum Passage {
 #[error("the target sent a message of type {:?} that answers nothing", char::from(*.0))]
 pub struct Mismatch(pub u8);
 
-impl<A: Copy> Pending<A> {
+impl<A: Copy + PartialEq> Pending<A> {
     /// Bytes of an answer that need no look inside.
     pub fn answer_bytes(&mut self, bytes: usize) {
         self.progress.bytes += bytes as u64;
@@ -57,7 +59,12 @@ impl<A: Copy> Pending<A> {
             b's' => self.suspended(now_us)?,
             b'G' => self.copies(tag, Copying::In)?,
             b'H' => self.copies(tag, Copying::Out)?,
-            b'W' => return Ok(Passage::CopyBoth),
+            b'W' => {
+                if self.front(tag, Kind::runs).is_ok() {
+                    self.copying = Copying::Both;
+                }
+                return Ok(Passage::CopyBoth);
+            }
             b'V' => self.progress.begun = true,
             b'E' => return Ok(self.failed(body, now_us)),
             b'Z' => self.ready(body, now_us)?,
@@ -113,13 +120,9 @@ impl<A: Copy> Pending<A> {
         }
     }
 
-    fn runs(kind: &Kind<A>) -> bool {
-        matches!(kind, Kind::Query(_) | Kind::Execute { .. })
-    }
-
     fn completed(&mut self, body: &[u8], now_us: i64) -> Result<(), Mismatch> {
         let (tag, rows) = backend::command_complete(body).map_err(|_| Mismatch(b'C'))?;
-        self.front(b'C', Self::runs)?;
+        self.front(b'C', Kind::runs)?;
         self.progress.completed(tag, rows);
         self.leave_copy();
         self.execute_ends(now_us);
@@ -127,7 +130,7 @@ impl<A: Copy> Pending<A> {
     }
 
     fn completed_empty(&mut self, now_us: i64) -> Result<(), Mismatch> {
-        self.front(b'I', Self::runs)?;
+        self.front(b'I', Kind::runs)?;
         self.progress.begun = true;
         self.execute_ends(now_us);
         Ok(())
@@ -143,7 +146,7 @@ impl<A: Copy> Pending<A> {
     }
 
     fn copies(&mut self, tag: u8, copying: Copying) -> Result<(), Mismatch> {
-        let step = self.front(tag, Self::runs)?;
+        let step = self.front(tag, Kind::runs)?;
         // What went out behind it may be thrown away now: there must be nothing.
         if copying == Copying::In && !step.may_copy {
             return Err(Mismatch(tag));
@@ -178,7 +181,7 @@ impl<A: Copy> Pending<A> {
         let syncs = self.steps.iter().skip(1);
         let syncs = syncs.take_while(|step| matches!(step.kind, Kind::Sync)).count();
         if matches!(self.steps.get(1 + syncs), Some(Step { kind: Kind::CopyEnd, .. })) {
-            self.steps.drain(1..syncs + 2);
+            self.steps.drain_behind_front(syncs + 1);
         }
     }
 
@@ -195,11 +198,11 @@ impl<A: Copy> Pending<A> {
         match self.steps.get(1 + syncs).map(|step| &step.kind) {
             Some(Kind::CopyEnd) => {
                 self.syncs_doubtful += syncs;
-                self.steps.drain(1..syncs + 2);
+                self.steps.drain_behind_front(syncs + 1);
             }
             None => {
                 self.syncs_doubtful += syncs;
-                self.steps.drain(1..=syncs);
+                self.steps.drain_behind_front(syncs);
             }
             Some(_) => {}
         }
@@ -244,11 +247,13 @@ impl<A: Copy> Pending<A> {
     /// The first step failed, in the extended protocol: everything up to the next Sync is skipped.
     fn fail_front(&mut self, failure: Failure, now_us: i64) -> Passage {
         let mut passage = Passage::Forward;
+        // Binds of the group that failed or were skipped.
+        let mut undone = HashSet::new();
         if let Some(step) = self.steps.pop_front() {
             let action = step.kind.action();
             match step.kind {
                 Kind::Refused(report) => passage = Passage::Replace(report),
-                kind => self.undo(kind),
+                kind => self.undo(kind, &mut undone),
             }
             if let Some(action) = action {
                 self.progress.failure = Some(failure);
@@ -257,7 +262,7 @@ impl<A: Copy> Pending<A> {
             }
         }
         while let Some(step) = self.steps.pop_front_if(|step| !matches!(step.kind, Kind::Sync)) {
-            self.skip(step);
+            self.skip(step, &mut undone);
         }
         self.skipping = self.steps.is_empty();
         self.portals_ended();
@@ -265,10 +270,10 @@ impl<A: Copy> Pending<A> {
     }
 
     /// The server skips this step.
-    pub(super) fn skip(&mut self, step: Step<A>) {
+    pub(super) fn skip(&mut self, step: Step<A>, undone: &mut HashSet<u64>) {
         // The first Execute of a Bind that failed or was skipped: that says it all.
         let told = match &step.kind {
-            Kind::Execute { bind: Some(bind), .. } => self.binds_undone.contains(bind),
+            Kind::Execute { bind: Some(bind), .. } => undone.contains(bind),
             _ => false,
         };
         if let Some(action) = step.kind.action()
@@ -276,18 +281,18 @@ impl<A: Copy> Pending<A> {
         {
             self.outcomes.push_back(Outcome::of(action, Status::NotExecuted));
         }
-        self.undo(step.kind);
+        self.undo(step.kind, undone);
     }
 
     /// Takes back what a step that was not done would have done to names.
-    fn undo(&mut self, kind: Kind<A>) {
+    fn undo(&mut self, kind: Kind<A>, undone: &mut HashSet<u64>) {
         match kind {
             Kind::Parse(_, ticket) | Kind::CloseStatement(ticket) => {
                 self.names.settle_statement(&ticket, false);
             }
             Kind::Bind { bind, ticket, .. } => {
                 self.binds.remove(&bind);
-                self.binds_undone.insert(bind);
+                undone.insert(bind);
                 self.names.settle_portal(&ticket, false);
             }
             Kind::ClosePortal(ticket) => self.names.settle_portal(&ticket, false),
@@ -300,7 +305,6 @@ impl<A: Copy> Pending<A> {
         self.copying = Copying::No;
         // Where it answers a Sync that, as it turns out, was not read within a COPY.
         (self.skipping, self.skipping_doubtful) = (false, false);
-        self.binds_undone.clear();
         while matches!(self.steps.front(), Some(Step { kind: Kind::CopyEnd, .. })) {
             self.steps.pop_front();
         }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::codec::encode::{self, Severity};
-use crate::codec::frame::{Decoder, Frame, HEADER_BYTES, Inbound, Limits};
+use crate::codec::frame::{Decoder, Frame, HEADER_BYTES, Inbound, Limits, Taking};
 use crate::codec::frontend::{self, Message};
 use bytes::BytesMut;
 use loggia_model::id::EventId;
@@ -57,13 +57,17 @@ impl Talk {
                 self.pending.call(action, self.now_us);
             }
             Message::Sync => self.pending.sync(self.now_us),
-            Message::CopyDone | Message::CopyFail(_) => self.pending.copy_end(self.now_us),
+            Message::CopyDone | Message::CopyFail(_) => match self.pending.taking() {
+                Taking::For(_) => self.pending.copy_end(self.now_us),
+                other => assert_eq!(other, Taking::Nothing, "it waits for an answer"),
+            },
             Message::Flush | Message::Terminate => {}
             Message::Opaque(_) => {
                 let mut buffer = BytesMut::from(&frame.wire()[..]);
-                match Decoder::new(Limits::default()).next(&mut buffer).unwrap().unwrap() {
-                    Inbound::Copy(piece) => self.pending.copy_data(&piece),
-                    other => panic!("{other:?}"),
+                let mut decoder = Decoder::new(Limits::default());
+                match decoder.next(&mut buffer, || self.pending.taking()).unwrap() {
+                    Some(Inbound::Copy { of, piece }) => self.pending.copy_data(of, &piece),
+                    other => assert_eq!(other, None, "it waits for an answer"),
                 }
             }
         }
@@ -298,7 +302,7 @@ fn a_copy_in_that_breaks_leaves_the_rest_in_step() {
     let mut talk = Talk::default();
     talk.client(b'Q', b"copy t from stdin\0").server(b'G', b"\0\0\0").client(b'd', b"x\n");
     talk.error("22P02").ready(b"I");
-    assert_eq!(talk.pending.copy_action(), None, "what comes now belongs to nothing");
+    assert_eq!(talk.pending.taking(), Taking::Nothing, "what comes now belongs to nothing");
     talk.client(b'c', b"").client(b'Q', b"select 1\0");
     talk.server(b'C', b"SELECT 1\0").ready(b"I");
     assert_eq!(talk.outcomes(), [told(1, Status::Error, ""), told(2, Status::Ok, "SELECT 1")]);
@@ -320,10 +324,12 @@ fn nothing_goes_out_behind_what_may_begin_a_copy() {
     for sqlstate in ["08P01", "22P02"] {
         let mut talk = Talk::default();
         assert_eq!(talk.pending.hold(0), Hold::Free);
-        talk.client(b'Q', b"copy t from stdin binary\0").client(b'd', b"bad").client(b'c', b"");
+        talk.client(b'Q', b"copy t from stdin binary\0");
+        assert_eq!(talk.pending.taking(), Taking::NotYet, "data waits too");
         assert_eq!(talk.pending.hold(0), Hold::Flush);
         assert_eq!(talk.pending.hold(0), Hold::Wait, "asked once");
-        talk.server(b'G', b"\0\0\0");
+        talk.server(b'G', b"\0\0\0").client(b'd', b"bad").client(b'c', b"");
+        assert_eq!(talk.pending.taking(), Taking::NotYet, "data behind the end waits again");
         assert_eq!(talk.pending.hold(0), Hold::Wait, "the client has ended it");
         talk.error(sqlstate);
         assert_eq!(talk.pending.hold(0), Hold::Wait);
@@ -343,6 +349,55 @@ fn nothing_goes_out_behind_what_may_begin_a_copy() {
     assert_eq!(talk.pending.hold(0), Hold::Free);
     talk.client(b'P', PARSE).client(b'S', b"").ready(b"I");
     assert_eq!(talk.outcomes(), [told(2, Status::Cancelled, ""), told(3, Status::NotExecuted, "")]);
+}
+
+#[test]
+fn data_is_for_the_copy_that_the_server_has_begun_and_for_no_other() {
+    let mut talk = Talk::default();
+    talk.client(b'Q', b"select 1\0");
+    assert_eq!(talk.pending.taking(), Taking::Nothing, "this begins no COPY");
+    talk.server(b'C', b"SELECT 1\0").ready(b"I");
+    // However many Syncs are behind the message that begins one.
+    talk.client(b'Q', b"copy t from stdin; copy t from stdin\0");
+    for _ in 0..100 {
+        talk.client(b'S', b"");
+    }
+    assert_eq!(talk.pending.taking(), Taking::NotYet);
+    talk.server(b'G', b"\0\0\0").client(b'd', b"a\n").client(b'c', b"");
+    assert_eq!(talk.pending.taking(), Taking::NotYet);
+    talk.server(b'C', b"COPY 1\0");
+    assert_eq!(talk.pending.taking(), Taking::NotYet, "another may begin");
+    talk.server(b'G', b"\0\0\0").client(b'd', b"b\n").client(b'c', b"");
+    talk.server(b'C', b"COPY 1\0").ready(b"I");
+    assert_eq!(talk.pending.taking(), Taking::Nothing);
+    let outcome = talk.pending.take_outcome().unwrap();
+    assert!(outcome.copied.is_none());
+    let copied = talk.pending.take_outcome().unwrap().copied.unwrap();
+    assert_eq!((copied.bytes, copied.messages), (4, 2));
+    // What the client says while the server copies out is no part of what is copied.
+    talk.client(b'Q', b"copy t to stdout\0").server(b'H', b"\0\0\0");
+    assert_eq!(talk.pending.taking(), Taking::NotYet);
+    talk.server(b'd', b"a\n").server(b'c', b"").server(b'C', b"COPY 1\0").ready(b"I");
+    assert_eq!(talk.pending.take_outcome().unwrap().copied.map(|copied| copied.bytes), Some(2));
+}
+
+#[test]
+fn what_is_left_of_a_message_when_its_copy_breaks_counts_for_nothing() {
+    let mut talk = Talk::default();
+    talk.client(b'Q', b"copy t from stdin\0").server(b'G', b"\0\0\0");
+    let mut decoder = Decoder::new(Limits::default());
+    let mut buffer = BytesMut::from(&b"d\0\0\0\x08ab"[..]);
+    let begun = decoder.next(&mut buffer, || talk.pending.taking()).unwrap();
+    let Some(Inbound::Copy { of, piece }) = begun else { panic!("{begun:?}") };
+    talk.pending.copy_data(of, &piece);
+    talk.error("22P02");
+    buffer.extend_from_slice(b"cd");
+    let rest = decoder.next(&mut buffer, || talk.pending.taking()).unwrap();
+    let Some(Inbound::Copy { of, piece }) = rest else { panic!("it goes on all the same") };
+    talk.pending.copy_data(of, &piece);
+    talk.ready(b"I");
+    let copied = talk.pending.take_outcome().unwrap().copied.unwrap();
+    assert_eq!((copied.bytes, copied.messages), (2, 1));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! From the target to the client: observe, forward in large chunks, record what actions gave.
 
 use super::outgoing::Outgoing;
-use super::requests::{Refusal, fatal};
+use super::refusals::{Refusal, fatal, refused_draft};
 use super::{Relay, Stop};
 use crate::codec::encode;
 use crate::codec::scan::Piece;
@@ -16,27 +16,46 @@ use loggia_model::{EventDraft, Value};
 impl Relay<'_> {
     /// Observes what was read of the target, and puts it behind what waits for the client.
     pub(super) async fn answers(&mut self) -> Result<(), Stop> {
-        let now_us = self.watch.now_us();
         let mut seen = 0;
-        while let Some(rest) = self.target_in.get(seen..)
+        let followed = self.follow(&mut seen).await;
+        self.forward(seen);
+        if followed.is_err() {
+            // The message that cannot be followed is not passed on, nor is what came behind it.
+            self.scanner.withhold();
+            self.target_in.clear();
+        }
+        followed
+    }
+
+    /// Observes message by message; `seen` counts the bytes at the front that pass.
+    async fn follow(&mut self, seen: &mut usize) -> Result<(), Stop> {
+        let now_us = self.watch.now_us();
+        while let Some(rest) = self.target_in.get(*seen..)
             && let Some(piece) = self.scanner.next(rest).map_err(|error| target_broke(&error))?
         {
-            match self.observe(seen, &piece, now_us).map_err(|error| target_broke(&error))? {
-                Passage::Forward => seen += piece.bytes(),
+            match self.observe(*seen, &piece, now_us).map_err(|error| target_broke(&error))? {
+                Passage::Forward if passes(&piece) => {}
+                Passage::Forward => {
+                    self.withhold(seen, &piece);
+                    continue;
+                }
                 Passage::Replace(report) => {
-                    self.forward(seen);
-                    self.target_in.advance(piece.bytes());
-                    seen = 0;
+                    self.withhold(seen, &piece);
                     encode::report(&mut self.client_out, &report);
+                    continue;
                 }
-                Passage::CopyBoth => {
-                    self.copy_both(piece.bytes()).await?;
-                    seen += piece.bytes();
-                }
+                Passage::CopyBoth => self.copy_both(piece.bytes()).await?,
             }
+            *seen += piece.bytes();
         }
-        self.forward(seen);
         Ok(())
+    }
+
+    /// Passes on what was seen, and not this piece, nor what is missing of its message.
+    fn withhold(&mut self, seen: &mut usize, piece: &Piece) {
+        self.forward(std::mem::take(seen));
+        self.target_in.advance(piece.bytes());
+        self.scanner.withhold();
     }
 
     fn observe(
@@ -47,22 +66,22 @@ impl Relay<'_> {
     ) -> Result<Passage, crate::pending::Mismatch> {
         let buffer = self.target_in.get(at..).unwrap_or_default();
         match piece {
-            Piece::Rows { bytes, .. } => self.pending.answer_bytes(*bytes),
+            Piece::Rows { bytes, .. } => self.intake.pending.answer_bytes(*bytes),
             Piece::Copy { payload, bytes } => {
                 let data = buffer.get(payload.clone()).unwrap_or_default();
-                self.pending.answer_copy_data(data, true, *bytes);
+                self.intake.pending.answer_copy_data(data, true, *bytes);
             }
-            Piece::More { tag: b'd', bytes } => {
+            Piece::More { tag: b'd', bytes, .. } => {
                 let data = buffer.get(..*bytes).unwrap_or_default();
-                self.pending.answer_copy_data(data, false, *bytes);
+                self.intake.pending.answer_copy_data(data, false, *bytes);
             }
-            Piece::More { bytes, .. } => self.pending.answer_bytes(*bytes),
+            Piece::More { bytes, .. } => self.intake.pending.answer_bytes(*bytes),
             Piece::Other { tag, bytes } => {
-                return self.pending.answer(*tag, &[], *bytes, now_us);
+                return self.intake.pending.answer(*tag, &[], *bytes, now_us);
             }
             Piece::Message { tag, body, bytes } => {
                 let body = buffer.get(body.clone()).unwrap_or_default();
-                return self.pending.answer(*tag, body, *bytes, now_us);
+                return self.intake.pending.answer(*tag, body, *bytes, now_us);
             }
         }
         Ok(Passage::Forward)
@@ -103,9 +122,8 @@ impl Relay<'_> {
                 decision: Some(decision),
                 report: report.clone(),
             };
-            let draft =
-                super::requests::refused_draft(self.watch.draft(Kind::SqlRefused), &refusal)
-                    .set("/detail/message", what);
+            let draft = refused_draft(self.watch.draft(Kind::SqlRefused), &refusal)
+                .set("/detail/message", what);
             self.watch.refused(draft).await?;
             return Err(Stop::Broken { report, why: format!("opaque: {what}") });
         }
@@ -115,19 +133,24 @@ impl Relay<'_> {
             .set("/detail/message", what)
             .set("/detail/bytes", bytes as u64);
         batch.record(Action::SqlOpaque, draft, Outgoing::nothing_opaque())?;
-        self.target_out.queue(batch.commit().await?);
-        Ok(())
+        let recorded = batch.commit().await?;
+        self.send_on(recorded)
     }
 
     /// Records the results that became known. The client is not held for them, but for their
     /// number.
     pub(super) async fn results(&mut self) -> Result<(), Stop> {
-        while let Some(outcome) = self.pending.take_outcome() {
+        while let Some(outcome) = self.intake.pending.take_outcome() {
             let draft = result(self.watch.draft(Kind::SqlResult), outcome);
             self.watch.result(draft).await?;
         }
         Ok(())
     }
+}
+
+/// Whether a piece goes on: all but the rest of what was withheld.
+fn passes(piece: &Piece) -> bool {
+    !matches!(piece, Piece::More { passes: false, .. })
 }
 
 fn target_broke(error: &impl std::fmt::Display) -> Stop {

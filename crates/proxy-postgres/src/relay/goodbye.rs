@@ -2,7 +2,7 @@
 //! end, the client is told why, both legs are closed. Every wait here has a deadline.
 
 use super::outgoing::Outgoing;
-use super::requests::fatal;
+use super::refusals::fatal;
 use super::{Relay, Stop, write_client, write_target};
 use crate::cancels::CancelAsk;
 use crate::codec::encode::{self, Report, Severity};
@@ -61,6 +61,12 @@ impl Farewell {
                 Self::Ended { report: refusal::fatal(&error), cancelled_by: None }
             }
             Stop::Broken { report, .. } => Self::Ended { report, cancelled_by: Some("limit") },
+            Stop::Misframed(_) => {
+                let message = "Loggia made a mistake, so it ended this session".to_owned();
+                let hint = "nothing went to the target that is not recorded; please report it";
+                let report = fatal(refusal::SYSTEM_ERROR, message, Some(hint));
+                Self::Ended { report, cancelled_by: Some("limit") }
+            }
         }
     }
 }
@@ -81,7 +87,7 @@ impl Relay<'_> {
             Farewell::ClientGone => self.serve_out().await,
             Farewell::TargetGone => {
                 self.read_last_words().await;
-                let lost = (!self.pending.goodbye())
+                let lost = (!self.intake.pending.goodbye())
                     .then(|| fatal("08006", "the target closed the connection".to_owned(), None));
                 self.tell_client(lost.as_ref()).await;
             }
@@ -92,7 +98,7 @@ impl Relay<'_> {
                 self.finish_message().await;
                 self.tell_client(Some(&report)).await;
                 // What was queued and not sent stays here: nothing more reaches the target.
-                if !self.target_dirty {
+                if !self.target_dirty && self.target_out.is_at_boundary() {
                     let _ = timeout(LAST_WORDS_WAIT_MAX, self.terminate()).await;
                 }
             }
@@ -106,7 +112,8 @@ impl Relay<'_> {
 
     /// The client is gone: what it sent is still sent on, and the answers are still recorded.
     async fn serve_out(&mut self) {
-        if !self.goodbye && self.queue_terminate().await.is_err() {
+        let cut = !self.target_out.is_at_boundary();
+        if !self.goodbye && !cut && self.queue_terminate().await.is_err() {
             return;
         }
         let deadline = Instant::now() + ANSWERS_WAIT_MAX;
@@ -114,7 +121,12 @@ impl Relay<'_> {
         if !matches!(timeout_at(deadline, written).await, Ok(Ok(()))) {
             return;
         }
-        while self.pending.running().is_some() {
+        // In the middle of a message there is no word for goodbye: only the end of the stream
+        // tells the target that the rest will not come.
+        if cut && timeout_at(deadline, self.target_out.shutdown()).await.is_err() {
+            return;
+        }
+        while self.intake.pending.running().is_some() {
             self.target_in.reserve(super::TARGET_READ_BYTES);
             let read = timeout_at(deadline, self.target_read.read_buf(&mut self.target_in)).await;
             if !matches!(read, Ok(Ok(1..))) || self.answers().await.is_err() {
@@ -188,12 +200,11 @@ impl Relay<'_> {
         }
     }
 
-    async fn queue_terminate(&mut self) -> Result<(), Unrecorded> {
+    async fn queue_terminate(&mut self) -> Result<(), Stop> {
         let mut batch = self.watch.batch();
         batch.neutral(Outgoing::terminate())?;
-        self.target_out.queue(batch.commit().await?);
-        self.target_dirty = true;
-        Ok(())
+        let recorded = batch.commit().await?;
+        self.send_on(recorded)
     }
 
     async fn terminate(&mut self) {
@@ -204,7 +215,7 @@ impl Relay<'_> {
 
     /// The session was ordered to end: what runs on the target is cancelled first.
     async fn cancel_running(&mut self, by: &'static str) {
-        if self.pending.running().is_none() {
+        if self.intake.pending.running().is_none() {
             return;
         }
         match self.record_cancel(|draft| draft.set("/detail/by", by)).await {
@@ -257,7 +268,7 @@ impl Relay<'_> {
         fill: impl FnOnce(EventDraft) -> EventDraft,
     ) -> Result<Option<Recorded>, Unrecorded> {
         let Some(key) = &self.target_key else { return Ok(None) };
-        let running = self.pending.running().map(|action| action.event().to_string());
+        let running = self.intake.pending.running().map(|action| action.event().to_string());
         let mut batch = self.watch.batch();
         let draft = fill(batch.draft(Kind::SqlCancel)).set_some("/detail/of", running);
         batch.cancel(draft, Outgoing::cancel(key))?;

@@ -11,23 +11,30 @@ use loggia_gate::{FrameClass, WireFrame};
 #[derive(Debug)]
 pub(super) struct Outgoing {
     class: FrameClass,
+    /// Bytes at the front that go on with a message which was begun before.
+    lead_bytes: usize,
     bytes: Bytes,
 }
 
 impl Outgoing {
+    fn whole(class: FrameClass, bytes: Bytes) -> Self {
+        Self { class, lead_bytes: 0, bytes }
+    }
+
     /// A message of the client, as the closed list says.
     pub(super) fn message(frame: Frame) -> Self {
-        Self { class: class_of(frame.tag()), bytes: frame.into_wire() }
+        Self::whole(class_of(frame.tag()), frame.into_wire())
     }
 
     /// The first Execute of a portal: part of its Bind, which stands in the record.
     pub(super) fn first_execute(frame: Frame) -> Self {
-        Self { class: FrameClass::Part, bytes: frame.into_wire() }
+        Self::whole(FrameClass::Part, frame.into_wire())
     }
 
     /// COPY data.
     pub(super) fn copy(piece: CopyPiece) -> Self {
-        Self { class: FrameClass::Part, bytes: piece.into_wire() }
+        let lead_bytes = piece.lead_bytes();
+        Self { class: FrameClass::Part, lead_bytes, bytes: piece.into_wire() }
     }
 
     /// In place of a message that was refused: asks for a statement that does not exist, so that
@@ -39,26 +46,26 @@ impl Outgoing {
         if with_sync {
             encode::sync(&mut out);
         }
-        Self { class: FrameClass::Neutral, bytes: out.freeze() }
+        Self::whole(FrameClass::Neutral, out.freeze())
     }
 
     /// The gateway's own goodbye to the target.
     pub(super) fn terminate() -> Self {
         let mut out = BytesMut::new();
         encode::terminate(&mut out);
-        Self { class: FrameClass::Neutral, bytes: out.freeze() }
+        Self::whole(FrameClass::Neutral, out.freeze())
     }
 
     /// A request to cancel, for a connection of its own.
     pub(super) fn cancel(key: &CancelKey) -> Self {
         let mut out = BytesMut::new();
         encode::cancel_request(&mut out, key);
-        Self { class: FrameClass::Action, bytes: out.freeze() }
+        Self::whole(FrameClass::Action, out.freeze())
     }
 
     /// No bytes: stands for what was agreed at start-up already, such as replication.
     pub(super) fn nothing_opaque() -> Self {
-        Self { class: FrameClass::Opaque, bytes: Bytes::new() }
+        Self::whole(FrameClass::Opaque, Bytes::new())
     }
 }
 
@@ -66,6 +73,10 @@ impl WireFrame for Outgoing {
     type Wire = Bytes;
     fn class(&self) -> FrameClass {
         self.class
+    }
+
+    fn lead_bytes(&self) -> usize {
+        self.lead_bytes
     }
 
     fn into_wire(self) -> Bytes {
