@@ -6,12 +6,13 @@ mod files;
 mod running;
 mod start;
 
+use crate::due::Due;
 use crate::flow::Pressure;
 use crate::forward::refused;
 use crate::front::{ClientChannel, ClientSays};
 use crate::outgoing::{ChannelWriter, Message, Outgoing, Terminal};
 use crate::relay::{Serving, Stop};
-use crate::upstream::{TargetSays, Upstream};
+use crate::upstream::{Followed, TargetSays, Upstream};
 use loggia_gate::{TargetWriter, Unrecorded, WireFrame};
 use loggia_model::EventDraft;
 use loggia_model::catalogue::Kind;
@@ -29,7 +30,7 @@ const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Environment variables of one channel, and bytes of all of them.
 const ENVIRONMENT_MAX: (usize, usize) = (128, 32 * 1024);
 /// How long the target may take to close a channel after the client has.
-const CLOSE_WAIT_MAX: Duration = Duration::from_secs(10);
+pub(crate) const CLOSE_WAIT_MAX: Duration = Duration::from_secs(5);
 /// The exit status of what was not let through, as shells use it: found, and not executed.
 const REFUSED_STATUS: u32 = 126;
 
@@ -42,9 +43,20 @@ pub(crate) struct Front {
 /// What was prepared before a program starts.
 #[derive(Default)]
 struct Prepared {
+    /// A terminal that was asked for and not refused.
     terminal: Option<Terminal>,
     environment: Vec<(String, String)>,
     environment_bytes: usize,
+}
+
+/// What a target says to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Yes,
+    No,
+    /// Nothing, in time: what it did is not known, and a later answer would be taken for that to
+    /// the next request. The channel has to end.
+    None,
 }
 
 /// A channel with its two ends.
@@ -53,7 +65,7 @@ struct Ends<'a> {
     client: ClientEnd,
     upstream: Upstream,
     target: TargetWriter<ChannelWriter>,
-    says: Arc<crate::flow::Queue<TargetSays>>,
+    says: Followed,
 }
 
 /// The client's end once the channel is open.
@@ -90,7 +102,7 @@ pub(crate) async fn serve(session: Serving<'_>, channel: ClientChannel) -> Resul
     ends.serve().await
 }
 
-impl Ends<'_> {
+impl<'a> Ends<'a> {
     async fn serve(mut self) -> Result<(), Stop> {
         let mut end = self.session.watch.end_signal();
         let started = tokio::select! {
@@ -109,7 +121,6 @@ impl Ends<'_> {
             let _ = self.client.write.close().await;
         }
         self.client.says.abandon();
-        self.says.abandon();
         self.upstream.let_open(false);
         self.session.pool.give_back(self.upstream);
         served
@@ -117,14 +128,17 @@ impl Ends<'_> {
 
     /// Until the client starts something; `None` where it closes before that, or what it wanted
     /// is not let through.
-    async fn prepare(&mut self) -> Result<Option<start::Started>, Stop> {
+    async fn prepare(&mut self) -> Result<Option<start::Started<'a>>, Stop> {
         let mut prepared = Prepared::default();
         while let Some(says) = self.client.says.pop().await {
             match says {
                 ClientSays::Terminal { terminal, reply } => {
                     let message = Message::Terminal(terminal.clone());
-                    if self.neutral_request(message, reply).await? {
-                        prepared.terminal = Some(terminal);
+                    match self.neutral_request(message, reply).await? {
+                        Answer::Yes => prepared.terminal = Some(terminal),
+                        Answer::No => {}
+                        // Whether there is a terminal now, nobody here knows.
+                        Answer::None => return Ok(None),
                     }
                 }
                 ClientSays::Environment { name, value, reply } => {
@@ -141,7 +155,9 @@ impl Ends<'_> {
                 ClientSays::Exec { command, reply } => {
                     return self.exec(prepared, command, reply).await;
                 }
-                ClientSays::Subsystem { name, reply } => return self.subsystem(name, reply).await,
+                ClientSays::Subsystem { name, reply } => {
+                    return self.subsystem(prepared, name, reply).await;
+                }
                 ClientSays::Resize { columns, rows, pixels } => {
                     if let Some(terminal) = &mut prepared.terminal {
                         (terminal.columns, terminal.rows, terminal.pixels) =
@@ -197,7 +213,7 @@ impl Ends<'_> {
             Err(error) => return Err(error.into()),
         };
         let sent = self.target.send(recorded).await;
-        let granted = sent.is_ok() && self.answered().await;
+        let granted = sent.is_ok() && self.answered().await == Answer::Yes;
         self.upstream.let_open(granted);
         let _ = reply.send(granted);
         Ok(())
@@ -208,11 +224,13 @@ impl Ends<'_> {
         &mut self,
         message: Message,
         reply: oneshot::Sender<bool>,
-    ) -> Result<bool, Stop> {
-        let sent = self.send_neutral(message).await?;
-        let good = sent.is_ok() && self.answered().await;
-        let _ = reply.send(good);
-        Ok(good)
+    ) -> Result<Answer, Stop> {
+        let answer = match self.send_neutral(message).await? {
+            Ok(()) => self.answered().await,
+            Err(_) => Answer::None,
+        };
+        let _ = reply.send(answer == Answer::Yes);
+        Ok(answer)
     }
 
     async fn send_neutral(&mut self, message: Message) -> Result<io::Result<()>, Stop> {
@@ -222,19 +240,18 @@ impl Ends<'_> {
     }
 
     /// Waits for the target's answer to a request.
-    async fn answered(&self) -> bool {
+    async fn answered(&self) -> Answer {
         let answer = async {
             loop {
                 match self.says.pop().await {
-                    Some(TargetSays::Success) => return true,
-                    None | Some(TargetSays::Failure | TargetSays::Close | TargetSays::Gone) => {
-                        return false;
-                    }
+                    Some(TargetSays::Success) => return Answer::Yes,
+                    Some(TargetSays::Failure) => return Answer::No,
+                    None | Some(TargetSays::Close | TargetSays::Gone) => return Answer::None,
                     Some(_) => {}
                 }
             }
         };
-        timeout(ANSWER_WAIT_MAX, answer).await.unwrap_or(false)
+        timeout(ANSWER_WAIT_MAX, answer).await.unwrap_or(Answer::None)
     }
 
     /// Records an action and asks the target for it; the client has its answer in `reply`.
@@ -243,16 +260,13 @@ impl Ends<'_> {
         action: Action,
         draft: EventDraft,
         frame: Outgoing,
-        tape: bool,
-    ) -> Result<Result<loggia_gate::ActionRef, Unrecorded>, Stop> {
+    ) -> Result<Result<Due<'a>, Unrecorded>, Stop> {
         // Asked before the recording begins, so that what is denied leaves none.
         if let Err(error) = self.session.watch.permits(action) {
             return Ok(Err(error));
         }
         debug_assert!(!matches!(frame.class(), loggia_gate::FrameClass::Neutral));
-        if tape {
-            self.session.watch.begin_recording().await?;
-        }
+        self.session.watch.begin_recording().await?;
         let mut batch = self.session.watch.batch();
         let recorded = batch.record(action, draft, frame);
         let action = match recorded {
@@ -264,8 +278,9 @@ impl Ends<'_> {
         };
         match batch.commit().await {
             Ok(recorded) => {
+                let due = Due::of(self.session.watch, action);
                 let _ = self.target.send(recorded).await;
-                Ok(Ok(action))
+                Ok(Ok(due))
             }
             Err(error @ Unrecorded::TooLarge(_)) => Ok(Err(error)),
             Err(error) => Err(error.into()),

@@ -26,7 +26,14 @@ const CONNECTION_BYTES_MAX: usize = 64 << 20;
 const TURN_BYTES: usize = 8 << 10;
 
 /// What an item weighs beside its bytes, so that many small ones count too.
-const ITEM_BYTES: usize = 64;
+const ITEM_BYTES: usize = 128;
+
+/// What somebody can say. A queue asks each item itself what it weighs, so that nothing comes in
+/// that weighs less than the memory that it takes.
+pub(crate) trait Weigh {
+    /// Bytes behind it: of data, and of each text.
+    fn bytes(&self) -> usize;
+}
 
 /// How one connection stands: what is queued of its peer, who waits for room at it.
 #[derive(Debug, Default)]
@@ -78,7 +85,7 @@ pub(crate) struct Queue<T> {
     pressure: Arc<Pressure>,
 }
 
-impl<T> Queue<T> {
+impl<T: Weigh> Queue<T> {
     pub(crate) fn new(pressure: Arc<Pressure>) -> Arc<Self> {
         Arc::new(Self {
             items: Mutex::default(),
@@ -90,9 +97,9 @@ impl<T> Queue<T> {
         })
     }
 
-    /// Puts something of `bytes` length behind the rest, then waits until the peer may be read on.
-    pub(crate) async fn push(&self, item: T, bytes: usize) {
-        let bytes = bytes + ITEM_BYTES;
+    /// Puts something behind the rest, then waits until the peer may be read on.
+    pub(crate) async fn push(&self, item: T) {
+        let bytes = item.bytes().saturating_add(ITEM_BYTES);
         if self.closed.load(Ordering::Acquire) {
             return;
         }
@@ -164,10 +171,20 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
+    /// A number and a weight.
+    #[derive(Debug, PartialEq)]
+    struct Item(u8, usize);
+
+    impl Weigh for Item {
+        fn bytes(&self) -> usize {
+            self.1
+        }
+    }
+
     const SOON: Duration = Duration::from_millis(50);
 
-    async fn stands_still(queue: &Queue<u8>) -> bool {
-        tokio::time::timeout(SOON, queue.push(0, 1)).await.is_err()
+    async fn stands_still(queue: &Queue<Item>) -> bool {
+        tokio::time::timeout(SOON, queue.push(Item(0, 1))).await.is_err()
     }
 
     #[tokio::test]
@@ -182,12 +199,12 @@ mod tests {
             }
         });
         for piece in 0..3 {
-            queue.push(piece, TURN_BYTES).await;
+            queue.push(Item(piece, TURN_BYTES)).await;
         }
         let pushed = turns.load(Ordering::Acquire);
         assert!(pushed >= 3, "{pushed} turns while three pieces came");
         for piece in 0..3 {
-            assert_eq!(queue.pop().await, Some(piece));
+            assert_eq!(queue.pop().await, Some(Item(piece, TURN_BYTES)));
         }
         assert!(turns.load(Ordering::Acquire) >= pushed + 2);
         other.abort();
@@ -198,10 +215,12 @@ mod tests {
         let pressure = Arc::new(Pressure::default());
         let queue = Queue::new(Arc::clone(&pressure));
         assert!(
-            tokio::time::timeout(SOON, queue.push(1, QUEUE_BYTES_MAX - ITEM_BYTES)).await.is_ok()
+            tokio::time::timeout(SOON, queue.push(Item(1, QUEUE_BYTES_MAX - ITEM_BYTES)))
+                .await
+                .is_ok()
         );
         assert!(stands_still(&queue).await);
-        assert_eq!(queue.pop().await, Some(1));
+        assert_eq!(queue.pop().await.map(|item| item.0), Some(1));
         assert!(!stands_still(&queue).await);
     }
 
@@ -209,12 +228,12 @@ mod tests {
     async fn nobody_is_held_back_while_somebody_waits_for_room_at_the_same_peer() {
         let pressure = Arc::new(Pressure::default());
         let queue = Queue::new(Arc::clone(&pressure));
-        queue.push(1, QUEUE_BYTES_MAX - ITEM_BYTES).await;
+        queue.push(Item(1, QUEUE_BYTES_MAX - ITEM_BYTES)).await;
         let other = Arc::clone(&pressure);
         let waits = tokio::spawn(async move { other.sending(std::future::pending::<()>()).await });
         tokio::task::yield_now().await;
         assert!(!stands_still(&queue).await, "this would lock up");
-        queue.items.lock().push_back((9, CONNECTION_BYTES_MAX));
+        queue.items.lock().push_back((Item(9, 0), CONNECTION_BYTES_MAX));
         pressure.queued.fetch_add(CONNECTION_BYTES_MAX, Ordering::AcqRel);
         assert!(stands_still(&queue).await, "memory has a bound");
         waits.abort();
@@ -223,9 +242,9 @@ mod tests {
     #[tokio::test]
     async fn a_closed_queue_gives_what_it_has_and_then_nothing() {
         let queue = Queue::new(Arc::default());
-        queue.push(1, 1).await;
+        queue.push(Item(1, 1)).await;
         queue.close();
-        queue.push(2, 1).await;
-        assert_eq!((queue.pop().await, queue.pop().await), (Some(1), None));
+        queue.push(Item(2, 1)).await;
+        assert_eq!((queue.pop().await, queue.pop().await), (Some(Item(1, 1)), None));
     }
 }

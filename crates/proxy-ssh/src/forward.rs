@@ -3,6 +3,8 @@
 
 mod pipe;
 
+use crate::channel::CLOSE_WAIT_MAX;
+use crate::due::Due;
 use crate::flow::{Pressure, Queue};
 use crate::front::{ClientChannel, ClientSays};
 use crate::jump::Jump;
@@ -11,7 +13,7 @@ use crate::relay::{Serving, Stop};
 use crate::upstream::{TargetOpens, TargetWants, Upstream};
 use bytes::{Bytes, BytesMut};
 use futures::stream::{FuturesUnordered, StreamExt};
-use loggia_gate::{ActionRef, Recorded, TargetWriter, Unrecorded};
+use loggia_gate::{Recorded, TargetWriter, Unrecorded};
 use loggia_model::catalogue::Kind;
 use loggia_model::decision::Action;
 use loggia_model::{EventDraft, Value};
@@ -19,15 +21,16 @@ use parking_lot::Mutex;
 use pipe::{ClientEnd, TargetEnd, pipe};
 use russh::ChannelOpenFailure;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 /// How long a target may take to reach where a client wants to.
 const CONNECT_WAIT_MAX: Duration = Duration::from_secs(30);
-/// How long the other side may take to close after one has.
-const CLOSE_WAIT_MAX: Duration = Duration::from_secs(10);
+/// How long an inner connection may take from its dialling to the first word of the own door.
+const ARRIVE_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Room that is made for one read, in bytes.
 const PIECE_BYTES: usize = 32 * 1024;
 /// Connections at a time that come back by one port that a target listens on.
@@ -68,14 +71,19 @@ pub(crate) async fn connect(
             return Ok(());
         }
     };
-    let (action, reached) = through(session, &upstream, Action::SshForward, draft, message).await?;
-    let begun = Instant::now();
-    let Reached::Channel(target) = reached else {
-        let why = "the target cannot reach it";
-        report(session, &action, begun, (0, 0), Some(why)).await?;
-        channel.reply.reject(failure(2, why)).await;
-        session.pool.give_back(upstream);
-        return Ok(());
+    let (due, reached) = through(session, &upstream, Action::SshForward, draft, message).await?;
+    let target = match reached {
+        Reached::Channel(target) => target,
+        reached => {
+            let why = "the target cannot reach it";
+            report(due, Some(why)).await?;
+            channel.reply.reject(failure(2, why)).await;
+            // One that did not answer may still open the channel, and nobody would follow it.
+            if matches!(reached, Reached::Refused) {
+                session.pool.give_back(upstream);
+            }
+            return Ok(());
+        }
     };
     let (write, says) = upstream.follow(target);
     let writer = TargetWriter::new(ChannelWriter(write), session.watch.dial());
@@ -83,8 +91,8 @@ pub(crate) async fn connect(
     let client =
         ClientEnd { write: channel.write, says: channel.says, pressure: &session.front.pressure };
     let target = TargetEnd { writer, says, pressure: &upstream.pressure };
-    let bytes = pipe(session, &action, client, target).await;
-    report(session, &action, begun, bytes?, None).await?;
+    pipe(session, &due, client, target).await?;
+    report(due, None).await?;
     session.pool.give_back(upstream);
     Ok(())
 }
@@ -112,20 +120,19 @@ async fn jump_back(
     let action = batch.record(Action::Connect, draft, Outgoing::acting(Bytes::new()))?;
     // Nothing of it goes to this session's target.
     let _: Recorded<Message> = batch.commit().await?;
-    let begun = Instant::now();
+    let due = Due::of(session.watch, action);
     let dialled = timeout(CONNECT_WAIT_MAX, session.parts.jumps.dial(jump)).await;
-    let Ok(Ok(socket)) = dialled else {
+    let Ok(Ok((socket, under_way))) = dialled else {
         channel.reply.reject(failure(2, "the gateway's own door cannot be reached")).await;
-        return report(session, &action, begun, (0, 0), Some("not reached")).await;
+        return report(due, Some("not reached")).await;
     };
     channel.reply.accept().await;
     let (mut read, mut write) = socket.into_split();
-    let (mut bytes_in, mut bytes_out) = (0, 0);
     let inward = async {
         while let Some(says) = channel.says.pop().await {
             match says {
                 ClientSays::Data(bytes) => {
-                    bytes_in += bytes.len() as u64;
+                    due.bytes_in.fetch_add(bytes.len() as u64, Ordering::Relaxed);
                     if write.write_all(&bytes).await.is_err() {
                         break;
                     }
@@ -138,24 +145,30 @@ async fn jump_back(
     };
     let outward = async {
         let mut buffer = BytesMut::new();
-        while matches!(read.read_buf(&mut buffer).await, Ok(1..)) {
-            bytes_out += buffer.len() as u64;
+        // The door speaks first. Whether it does, or closes, or is silent: once that is known
+        // nobody is under way any more.
+        let mut arrived = timeout(ARRIVE_WAIT_MAX, read.read_buf(&mut buffer)).await;
+        drop(under_way);
+        while matches!(arrived, Ok(Ok(1..))) {
+            due.bytes_out.fetch_add(buffer.len() as u64, Ordering::Relaxed);
             let bytes = buffer.split().freeze();
             let sending = channel.write.data_bytes(bytes);
             if session.front.pressure.sending(sending).await.is_err() {
                 break;
             }
             buffer.reserve(PIECE_BYTES);
+            arrived = Ok(read.read_buf(&mut buffer).await);
         }
         let _ = channel.write.close().await;
     };
     let mut end = session.watch.end_signal();
     tokio::select! {
         _ = end.ended() => {}
+        () = session.gone.cancelled() => {}
         _ = async { tokio::join!(inward, outward) } => {}
     }
     channel.says.abandon();
-    report(session, &action, begun, (bytes_in, bytes_out), None).await
+    report(due, None).await
 }
 
 /// The target listens on a port for the client, for as long as the session lasts.
@@ -177,10 +190,9 @@ pub(crate) async fn listen(
         .set("/detail/host", address.as_str())
         .set("/detail/port", port);
     let message = Message::Listen { address: address.clone(), port };
-    let (action, reached) = through(session, &upstream, Action::SshForward, draft, message).await?;
-    let begun = Instant::now();
+    let (due, reached) = through(session, &upstream, Action::SshForward, draft, message).await?;
     let Reached::Port(given) = reached else {
-        return report(session, &action, begun, (0, 0), Some("the target does not listen")).await;
+        return report(due, Some("the target does not listen")).await;
     };
     let port = if port == 0 { given } else { port };
     let stop = Arc::new(Notify::new());
@@ -190,6 +202,7 @@ pub(crate) async fn listen(
     let served = tokio::select! {
         served = serve_back(session, &mut upstream.opens, &upstream.pressure) => served,
         () = stop.notified() => Ok(()),
+        () = session.gone.cancelled() => Ok(()),
     };
     upstream.let_open(false);
     session.listening.lock().remove(&(address.clone(), port));
@@ -197,7 +210,8 @@ pub(crate) async fn listen(
     batch.neutral(Outgoing::of(Message::Unlisten { address, port }))?;
     let recorded = batch.commit().await?;
     send_through(session, &upstream, recorded).await;
-    report(session, &action, begun, (0, 0), None).await?;
+    let draft = due.draft("ok").set("/outcome/port", port);
+    due.say(draft).await?;
     served
 }
 
@@ -243,6 +257,11 @@ async fn back(
         return refused(session, direction, direction, error).await;
     }
     let handle = &session.front.handle;
+    // By which of the ports that the target listens on it comes.
+    let by = match &wants {
+        TargetWants::Forwarded { address, port, .. } => Some((address.clone(), *port)),
+        _ => None,
+    };
     let (opened, origin) = match wants {
         TargetWants::Forwarded { address, port, from, from_port } => {
             let origin = format!("{from}:{from_port}");
@@ -262,15 +281,17 @@ async fn back(
         .watch
         .draft(Kind::SshForward)
         .set("/detail/direction", direction)
+        .set_some("/detail/host", by.as_ref().map(|(address, _)| address.as_str()))
+        .set_some("/detail/port", by.as_ref().map(|(_, port)| *port))
         .set("/detail/origin", origin);
     let mut batch = session.watch.batch();
     let recorded = batch.record(action, draft, Outgoing::acting(Bytes::new()));
     let action = recorded?;
     let nothing = batch.commit().await?;
+    let due = Due::of(session.watch, action);
     let mut writer = TargetWriter::new(ChannelWriter(channel), session.watch.dial());
     let _ = writer.send(nothing).await;
     reply.accept().await;
-    let begun = Instant::now();
     let (read, write) = client.split();
     let says = TargetEnd { writer, says, pressure: &pressure };
     let from_client = Queue::new(Arc::clone(&session.front.pressure));
@@ -278,39 +299,40 @@ async fn back(
         ClientEnd { write, says: Arc::clone(&from_client), pressure: &session.front.pressure };
     // A channel that this side opened speaks by the library's own queue.
     let pump = pump(read, from_client);
-    let pipe = pipe(session, &action, client, says);
-    let (bytes, ()) = tokio::join!(pipe, pump);
-    report(session, &action, begun, bytes?, None).await
+    let pipe = pipe(session, &due, client, says);
+    let (piped, ()) = tokio::join!(pipe, pump);
+    piped?;
+    report(due, None).await
 }
 
 async fn pump(mut read: russh::ChannelReadHalf, says: Arc<Queue<ClientSays>>) {
     while let Some(message) = read.wait().await {
         match message {
             russh::ChannelMsg::Data { data } => {
-                let bytes = data.len();
-                says.push(ClientSays::Data(data), bytes).await;
+                says.push(ClientSays::Data(data)).await;
             }
-            russh::ChannelMsg::Eof => says.push(ClientSays::Eof, 0).await,
+            russh::ChannelMsg::Eof => says.push(ClientSays::Eof).await,
             russh::ChannelMsg::Close => break,
             _ => {}
         }
     }
-    says.push(ClientSays::Close, 0).await;
+    says.push(ClientSays::Close).await;
     says.close();
 }
 
 /// Records that the session reaches through its target, and does it.
-async fn through(
-    session: Serving<'_>,
+async fn through<'a>(
+    session: Serving<'a>,
     upstream: &Upstream,
     action: Action,
     draft: EventDraft,
     message: Message,
-) -> Result<(ActionRef, Reached), Stop> {
+) -> Result<(Due<'a>, Reached), Stop> {
     let mut batch = session.watch.batch();
     let action = batch.record(action, draft, Outgoing::of(message))?;
     let recorded = batch.commit().await?;
-    Ok((action, send_through(session, upstream, recorded).await))
+    let due = Due::of(session.watch, action);
+    Ok((due, send_through(session, upstream, recorded).await))
 }
 
 /// Sends a recorded message about other hosts and gives what came of it.
@@ -328,24 +350,9 @@ async fn send_through(
 }
 
 /// Records how a forwarded connection ended.
-async fn report(
-    session: Serving<'_>,
-    action: &ActionRef,
-    begun: Instant,
-    (bytes_in, bytes_out): (u64, u64),
-    trouble: Option<&str>,
-) -> Result<(), Stop> {
-    let duration_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-    let draft = session
-        .watch
-        .draft(Kind::SshResult)
-        .set("/detail/of", action.event().to_string())
-        .set("/outcome/status", if trouble.is_some() { "error" } else { "ok" })
-        .set("/outcome/bytes_in", bytes_in)
-        .set("/outcome/bytes_out", bytes_out)
-        .set("/outcome/duration_us", duration_us)
-        .set_some("/outcome/message", trouble);
-    Ok(session.watch.result(draft).await?)
+async fn report(due: Due<'_>, trouble: Option<&str>) -> Result<(), Stop> {
+    let draft = due.draft(if trouble.is_some() { "error" } else { "ok" });
+    Ok(due.say(draft.set_some("/outcome/message", trouble)).await?)
 }
 
 /// Records that something was not let through. Only a denial is an answer; anything else that

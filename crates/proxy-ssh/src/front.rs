@@ -6,7 +6,7 @@
 //! its session exists.
 
 use crate::cord::{Cord, Corded};
-use crate::flow::{Pressure, Queue};
+use crate::flow::{Pressure, Queue, Weigh};
 use crate::jump::Jump;
 use crate::outgoing::Terminal;
 use crate::upstream;
@@ -42,6 +42,10 @@ const STRANGER_BYTES_MAX: u64 = 512 * 1024;
 const ATTEMPTS_MAX: usize = 20;
 /// Things that a client asks for which wait for the relay.
 const EVENTS_MAX: usize = 16;
+/// The longest name of a signal, in bytes. The longest that RFC 4254 has is four.
+const SIGNAL_BYTES_MAX: usize = 32;
+/// Letters of what is never passed on that are told in its event.
+const REFUSED_CHARS_MAX: usize = 1024;
 /// How long the last words to a client may take: they wait behind what it has not read yet.
 const LAST_WORDS_MAX: Duration = Duration::from_secs(5);
 /// How long a client that was told everything is given to hang up by itself.
@@ -166,6 +170,26 @@ pub(crate) enum ClientSays {
     Close,
 }
 
+impl Weigh for ClientSays {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Terminal { terminal, .. } => terminal.bytes(),
+            Self::Environment { name, value, .. } => name.len() + value.len(),
+            Self::X11 { protocol, cookie, .. } => protocol.len() + cookie.len(),
+            Self::Exec { command, .. } => command.len(),
+            Self::Subsystem { name, .. } => name.len(),
+            Self::Data(bytes) => bytes.len(),
+            Self::Signal(Sig::Custom(name)) => name.len(),
+            Self::Agent { .. }
+            | Self::Shell { .. }
+            | Self::Resize { .. }
+            | Self::Signal(_)
+            | Self::Eof
+            | Self::Close => 0,
+        }
+    }
+}
+
 /// A channel that the client opens.
 pub(crate) struct ClientChannel {
     pub(crate) id: ChannelId,
@@ -184,6 +208,19 @@ pub(crate) enum ClientAsks {
     Listen { address: String, port: u32, reply: oneshot::Sender<Option<u32>> },
     /// No more to listen on the target.
     Unlisten { address: String, port: u32, reply: oneshot::Sender<bool> },
+    /// Something that is never passed on; it was refused already.
+    Refused(NeverPassed),
+}
+
+/// Something that a client asked for and that is never passed on, whoever asks.
+#[derive(Debug)]
+pub(crate) struct NeverPassed {
+    /// The word for it in `ssh.refused`.
+    pub(crate) request: &'static str,
+    /// The reason there.
+    pub(crate) reason: &'static str,
+    /// What was asked for, cut.
+    pub(crate) text: String,
 }
 
 /// The client's leg.
@@ -386,10 +423,17 @@ impl Door {
         ClientChannel { id, write, says, reply }
     }
 
-    async fn say(&self, channel: ChannelId, says: ClientSays, bytes: usize) {
+    async fn say(&self, channel: ChannelId, says: ClientSays) {
         if let Some(queue) = self.channels.get(&channel) {
-            queue.push(says, bytes).await;
+            queue.push(says).await;
         }
+    }
+
+    /// Hands on that something was asked for that is never passed on, so that it is on record.
+    async fn never_passed(&self, request: &'static str, reason: &'static str, text: &str) {
+        let text = text.chars().take(REFUSED_CHARS_MAX).collect();
+        let refused = ClientAsks::Refused(NeverPassed { request, reason, text });
+        let _ = self.asks.send(refused).await;
     }
 
     /// Hands on what a channel asks for and answers the client with what comes of it. The client
@@ -401,7 +445,7 @@ impl Door {
         says: impl FnOnce(oneshot::Sender<bool>) -> ClientSays,
     ) -> Result<(), russh::Error> {
         let (reply, answer) = oneshot::channel();
-        self.say(channel, says(reply), 0).await;
+        self.say(channel, says(reply)).await;
         match answer.await {
             Ok(true) => session.channel_success(channel),
             Ok(false) | Err(_) => session.channel_failure(channel),
@@ -489,12 +533,60 @@ impl server::Handler for Door {
         Ok(())
     }
 
+    // Sockets by their path are not passed on; the reply is dropped, which is a refusal.
+    async fn channel_open_direct_streamlocal(
+        &mut self,
+        _: Channel<Msg>,
+        path: &str,
+        _refused_by_drop: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.never_passed("forward", "unsupported", path).await;
+        Ok(())
+    }
+
+    async fn streamlocal_forward(
+        &mut self,
+        path: &str,
+        _: &mut Session,
+    ) -> Result<bool, Self::Error> {
+        self.never_passed("forward", "unsupported", path).await;
+        Ok(false)
+    }
+
+    // These channels are for a server to open.
+    async fn channel_open_x11(
+        &mut self,
+        _: Channel<Msg>,
+        from: &str,
+        _: u32,
+        _refused_by_drop: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.never_passed("x11", "unsupported", from).await;
+        Ok(())
+    }
+
+    async fn channel_open_forwarded_tcpip(
+        &mut self,
+        _: Channel<Msg>,
+        host: &str,
+        port: u32,
+        _: &str,
+        _: u32,
+        _refused_by_drop: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.never_passed("forward", "unsupported", &format!("{host}:{port}")).await;
+        Ok(())
+    }
+
     async fn channel_close(
         &mut self,
         channel: ChannelId,
         _: &mut Session,
     ) -> Result<(), Self::Error> {
-        self.say(channel, ClientSays::Close, 0).await;
+        self.say(channel, ClientSays::Close).await;
         if let Some(queue) = self.channels.remove(&channel) {
             queue.close();
         }
@@ -506,7 +598,7 @@ impl server::Handler for Door {
         channel: ChannelId,
         _: &mut Session,
     ) -> Result<(), Self::Error> {
-        self.say(channel, ClientSays::Eof, 0).await;
+        self.say(channel, ClientSays::Eof).await;
         Ok(())
     }
 
@@ -516,7 +608,7 @@ impl server::Handler for Door {
         data: &[u8],
         _: &mut Session,
     ) -> Result<(), Self::Error> {
-        self.say(channel, ClientSays::Data(Bytes::copy_from_slice(data)), data.len()).await;
+        self.say(channel, ClientSays::Data(Bytes::copy_from_slice(data))).await;
         Ok(())
     }
 
@@ -604,7 +696,7 @@ impl server::Handler for Door {
         _: &mut Session,
     ) -> Result<(), Self::Error> {
         let pixels = (pixels_x, pixels_y);
-        self.say(channel, ClientSays::Resize { columns, rows, pixels }, 0).await;
+        self.say(channel, ClientSays::Resize { columns, rows, pixels }).await;
         Ok(())
     }
 
@@ -614,7 +706,7 @@ impl server::Handler for Door {
         _: &mut Session,
     ) -> Result<bool, Self::Error> {
         let (reply, answer) = oneshot::channel();
-        self.say(channel, ClientSays::Agent { reply }, 0).await;
+        self.say(channel, ClientSays::Agent { reply }).await;
         Ok(answer.await.unwrap_or(false))
     }
 
@@ -624,7 +716,12 @@ impl server::Handler for Door {
         signal: Sig,
         _: &mut Session,
     ) -> Result<(), Self::Error> {
-        self.say(channel, ClientSays::Signal(signal), 0).await;
+        match signal {
+            Sig::Custom(name) if name.len() > SIGNAL_BYTES_MAX => {
+                self.never_passed("signal", "malformed", &name).await;
+            }
+            signal => self.say(channel, ClientSays::Signal(signal)).await,
+        }
         Ok(())
     }
 

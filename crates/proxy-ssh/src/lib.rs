@@ -11,6 +11,7 @@
 mod channel;
 pub mod codec;
 mod cord;
+mod due;
 mod flow;
 mod forward;
 mod front;

@@ -20,6 +20,13 @@ pub(crate) struct Terminal {
     pub(crate) modes: Vec<(Pty, u32)>,
 }
 
+impl Terminal {
+    /// The memory behind it, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.term.len() + self.modes.len() * size_of::<(Pty, u32)>()
+    }
+}
+
 /// One message to a target.
 #[derive(Debug, Clone)]
 pub(crate) enum Message {
@@ -108,7 +115,8 @@ impl Outgoing {
         Self { class: FrameClass::Action, message: Message::Data(bytes) }
     }
 
-    /// Data without an effect of their own.
+    /// Data of a protocol of files without an effect of their own. They are on tape already, like
+    /// all that is said in a channel: see `channel/files.rs`.
     pub(crate) fn harmless(bytes: Bytes) -> Self {
         Self { class: FrameClass::Neutral, message: Message::Data(bytes) }
     }

@@ -3,12 +3,13 @@
 
 use crate::channel::{self, Front};
 use crate::forward;
-use crate::front::{Client, ClientAsks};
+use crate::front::{Client, ClientAsks, NeverPassed};
 use crate::jump::Jumps;
 use crate::upstream::{self, Upstream, UpstreamParts};
 use futures::stream::{FuturesUnordered, StreamExt};
 use loggia_gate::{EndNotice, EndReason, Ended, Unrecorded, Watch};
 use loggia_model::PublicError;
+use loggia_model::catalogue::Kind;
 use loggia_model::port::Resolve;
 use parking_lot::Mutex;
 use russh::Disconnect;
@@ -19,15 +20,19 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 /// Channels of one connection at a time.
 const CHANNELS_MAX: usize = 64;
+/// Refusals that are being recorded at a time beside them; then the client is not read on.
+const REFUSALS_MAX: usize = 16;
 /// Connections to the target that are dialled at a time for one session.
 const DIALLING_MAX: usize = 4;
 /// Connections to the target that are kept for the next channel.
 const IDLE_MAX: usize = 2;
-/// How long what runs may go on to its end when the client is gone.
-const SERVE_OUT_MAX: Duration = Duration::from_secs(5);
+/// How long channels may take to say goodbye when the client is gone. Each of them gives up what
+/// runs in it before that ([`channel::CLOSE_WAIT_MAX`]) and has time left for its result.
+const SERVE_OUT_MAX: Duration = channel::CLOSE_WAIT_MAX.saturating_add(Duration::from_secs(3));
 /// How long channels may take to say goodbye once the session is ordered to end.
 const GOODBYE_MAX: Duration = Duration::from_secs(4);
 
@@ -114,7 +119,7 @@ pub(crate) async fn run(
     };
     let front = Front { handle: client.handle.clone(), pressure: Arc::clone(&client.pressure) };
     let stop = {
-        let listening = Mutex::default();
+        let (listening, gone) = (Mutex::default(), CancellationToken::new());
         let serving = Serving {
             watch,
             parts: &parts,
@@ -122,6 +127,7 @@ pub(crate) async fn run(
             front: &front,
             totals: &totals,
             listening: &listening,
+            gone: &gone,
         };
         serving.serve(&mut client).await
     };
@@ -166,6 +172,8 @@ pub(crate) struct Serving<'a> {
     pub(crate) totals: &'a Totals,
     /// Ports on which the target listens for the client: by address and port, how to stop it.
     pub(crate) listening: &'a Mutex<HashMap<(String, u32), Arc<Notify>>>,
+    /// Cancelled when the client is gone.
+    pub(crate) gone: &'a CancellationToken,
 }
 
 impl Serving<'_> {
@@ -186,14 +194,16 @@ impl Serving<'_> {
                         break stop;
                     }
                 }
-                asks = client.asks.recv() => {
+                asks = client.asks.recv(), if channels.len() < CHANNELS_MAX + REFUSALS_MAX => {
                     let Some(asks) = asks else { break Stop::ClientClosed };
                     let full = open.fetch_add(1, Ordering::Relaxed) >= CHANNELS_MAX;
+                    let refused = matches!(asks, ClientAsks::Refused(_));
                     // Dropped, what was asked for is refused.
-                    channels.push(self.answer((!full).then_some(asks)));
+                    channels.push(self.answer((!full || refused).then_some(asks)));
                 }
             }
         };
+        self.gone.cancel();
         let goodbye = async {
             while let Some(done) = channels.next().await {
                 if let Err(stop) = done {
@@ -226,6 +236,15 @@ impl Serving<'_> {
                 // Whoever serves it tells the target.
                 listening.iter().for_each(|stop| stop.notify_one());
                 Ok(())
+            }
+            Some(ClientAsks::Refused(NeverPassed { request, reason, text })) => {
+                let draft = self
+                    .watch
+                    .draft(Kind::SshRefused)
+                    .set("/detail/request", request)
+                    .set("/detail/reason", reason)
+                    .set("/detail/text", text);
+                Ok(self.watch.refused(draft).await?)
             }
         }
     }

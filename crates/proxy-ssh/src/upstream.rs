@@ -3,7 +3,7 @@
 mod host_key;
 mod sign_in;
 
-use crate::flow::{Pressure, Queue};
+use crate::flow::{Pressure, Queue, Weigh};
 use bytes::Bytes;
 use host_key::HostKeyRule;
 use loggia_gate::Dial;
@@ -18,6 +18,7 @@ use russh::{
 };
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -96,6 +97,24 @@ pub(crate) enum TargetSays {
     Gone,
 }
 
+impl Weigh for TargetSays {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Output(bytes) | Self::Error(bytes) => bytes.len(),
+            Self::ExitSignal { signal: Sig::Custom(name), message, .. } => {
+                name.len() + message.len()
+            }
+            Self::ExitSignal { message, .. } => message.len(),
+            Self::Success
+            | Self::Failure
+            | Self::ExitStatus(_)
+            | Self::Eof
+            | Self::Close
+            | Self::Gone => 0,
+        }
+    }
+}
+
 /// Why a target opens a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum TargetWants {
@@ -111,7 +130,7 @@ pub(crate) enum TargetWants {
 pub(crate) struct TargetOpens {
     pub(crate) wants: TargetWants,
     pub(crate) channel: ChannelWriteHalf<Msg>,
-    pub(crate) says: Arc<Queue<TargetSays>>,
+    pub(crate) says: Followed,
     pub(crate) reply: ChannelOpenHandle,
 }
 
@@ -131,6 +150,32 @@ impl Line {
     }
 }
 
+/// What a target says on a channel that somebody follows. Dropped, nobody does any more, and
+/// nothing of the channel is kept, whether the target closes it or not.
+pub(crate) struct Followed {
+    says: Arc<Queue<TargetSays>>,
+    channel: ChannelId,
+    channels: Registry,
+}
+
+impl Deref for Followed {
+    type Target = Queue<TargetSays>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.says
+    }
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        self.says.abandon();
+        let mut channels = self.channels.lock();
+        if channels.get(&self.channel).is_some_and(|line| Arc::ptr_eq(&line.says, &self.says)) {
+            channels.remove(&self.channel);
+        }
+    }
+}
+
 /// A connection to a target, signed in.
 pub struct Upstream {
     pub(crate) handle: Handle<TargetHandler>,
@@ -145,16 +190,14 @@ impl Upstream {
     /// A session channel on it, which asks for nothing yet.
     pub(crate) async fn open_session(
         &self,
-    ) -> Result<(ChannelWriteHalf<Msg>, Arc<Queue<TargetSays>>), russh::Error> {
+    ) -> Result<(ChannelWriteHalf<Msg>, Followed), russh::Error> {
         let channel = self.handle.channel_open_session().await?;
         Ok(self.follow(channel))
     }
 
     /// Follows what the target says on a channel that is open.
-    pub(crate) fn follow(
-        &self,
-        channel: Channel<Msg>,
-    ) -> (ChannelWriteHalf<Msg>, Arc<Queue<TargetSays>>) {
+    pub(crate) fn follow(&self, channel: Channel<Msg>) -> (ChannelWriteHalf<Msg>, Followed) {
+        let id = channel.id();
         let says = {
             let mut channels = self.channels.lock();
             let line =
@@ -169,7 +212,7 @@ impl Upstream {
         // What is said comes by the handler; the library's own queue would be bounded in messages
         // and could lock up.
         let (_, write) = channel.split();
-        (write, says)
+        (write, Followed { says, channel: id, channels: Arc::clone(&self.channels) })
     }
 
     /// From here on the target may open channels towards the client, or no longer.
@@ -296,10 +339,10 @@ pub(crate) struct TargetHandler {
 }
 
 impl TargetHandler {
-    async fn say(&self, channel: ChannelId, says: TargetSays, bytes: usize) {
+    async fn say(&self, channel: ChannelId, says: TargetSays) {
         let queue = self.channels.lock().get(&channel).map(|line| Arc::clone(&line.says));
         if let Some(queue) = queue {
-            queue.push(says, bytes).await;
+            queue.push(says).await;
         }
     }
 
@@ -308,10 +351,11 @@ impl TargetHandler {
             return;
         }
         let line = Line::new(&self.pressure, true);
-        let says = Arc::clone(&line.says);
-        self.channels.lock().insert(channel.id(), line);
+        let (id, queue) = (channel.id(), Arc::clone(&line.says));
+        self.channels.lock().insert(id, line);
+        let says = Followed { says: queue, channel: id, channels: Arc::clone(&self.channels) };
         let (_, channel) = channel.split();
-        // Full, or nobody there: the reply is dropped, which is a refusal.
+        // Full, or nobody there: all of it is dropped, which is a refusal.
         let _ = self.opens.try_send(TargetOpens { wants, channel, says, reply });
     }
 }
@@ -345,7 +389,7 @@ impl client::Handler for TargetHandler {
         data: &[u8],
         _: &mut Session,
     ) -> Result<(), Self::Error> {
-        self.say(channel, TargetSays::Output(Bytes::copy_from_slice(data)), data.len()).await;
+        self.say(channel, TargetSays::Output(Bytes::copy_from_slice(data))).await;
         Ok(())
     }
 
@@ -356,7 +400,7 @@ impl client::Handler for TargetHandler {
         data: &[u8],
         _: &mut Session,
     ) -> Result<(), Self::Error> {
-        self.say(channel, TargetSays::Error(Bytes::copy_from_slice(data)), data.len()).await;
+        self.say(channel, TargetSays::Error(Bytes::copy_from_slice(data))).await;
         Ok(())
     }
 
@@ -365,7 +409,7 @@ impl client::Handler for TargetHandler {
         channel: ChannelId,
         _: &mut Session,
     ) -> Result<(), Self::Error> {
-        self.say(channel, TargetSays::Success, 0).await;
+        self.say(channel, TargetSays::Success).await;
         Ok(())
     }
 
@@ -374,7 +418,7 @@ impl client::Handler for TargetHandler {
         channel: ChannelId,
         _: &mut Session,
     ) -> Result<(), Self::Error> {
-        self.say(channel, TargetSays::Failure, 0).await;
+        self.say(channel, TargetSays::Failure).await;
         Ok(())
     }
 
@@ -384,7 +428,7 @@ impl client::Handler for TargetHandler {
         exit_status: u32,
         _: &mut Session,
     ) -> Result<(), Self::Error> {
-        self.say(channel, TargetSays::ExitStatus(exit_status), 0).await;
+        self.say(channel, TargetSays::ExitStatus(exit_status)).await;
         Ok(())
     }
 
@@ -398,7 +442,7 @@ impl client::Handler for TargetHandler {
         _: &mut Session,
     ) -> Result<(), Self::Error> {
         let message = message.to_owned();
-        self.say(channel, TargetSays::ExitSignal { signal, core_dumped, message }, 0).await;
+        self.say(channel, TargetSays::ExitSignal { signal, core_dumped, message }).await;
         Ok(())
     }
 
@@ -420,7 +464,7 @@ impl client::Handler for TargetHandler {
         channel: ChannelId,
         _: &mut Session,
     ) -> Result<(), Self::Error> {
-        self.say(channel, TargetSays::Eof, 0).await;
+        self.say(channel, TargetSays::Eof).await;
         Ok(())
     }
 
@@ -429,7 +473,7 @@ impl client::Handler for TargetHandler {
         channel: ChannelId,
         _: &mut Session,
     ) -> Result<(), Self::Error> {
-        self.say(channel, TargetSays::Close, 0).await;
+        self.say(channel, TargetSays::Close).await;
         let mut channels = self.channels.lock();
         if channels.get(&channel).is_some_and(|line| line.followed) {
             channels.remove(&channel);
@@ -533,7 +577,7 @@ impl client::Handler for TargetHandler {
             !line.followed
         });
         for queue in queues {
-            queue.push(TargetSays::Gone, 0).await;
+            queue.push(TargetSays::Gone).await;
             queue.close();
         }
         Ok(())

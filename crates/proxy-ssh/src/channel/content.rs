@@ -1,62 +1,78 @@
 //! What goes through a channel, and how it is recorded.
+//!
+//! Everything that is said in a channel is on tape before it goes on, both ways, whatever program
+//! runs: a name is not what a program does. The one exception is the content of files in the
+//! subsystem `sftp`, which is hashed and counted. What is known of a program's protocol only adds
+//! events.
 
+use crate::codec::command::Command;
 use crate::codec::echo::Echo;
 use crate::codec::scp::{Direction, Scp};
 use crate::codec::sftp::Sftp;
 use bytes::Bytes;
 use loggia_gate::ActionRef;
 use parking_lot::Mutex;
-use sha2::{Digest, Sha256};
 
 /// What a channel carries.
 pub(super) enum Content {
     /// A terminal: what is typed and what is shown goes into the recording, typed lines sealed
     /// until the terminal echoes them.
     Terminal(Box<Mutex<Echo>>),
-    /// Standard input, output and error of a program: all goes into the recording.
+    /// Standard input, output and error of a program.
     Piped,
-    /// A transfer in a form of its own, such as rsync's: counted and hashed.
-    Counted(Box<Mutex<Hashes>>),
     /// SFTP: each file operation is an event.
-    Sftp(Box<Mutex<Option<Sftp<ActionRef>>>>),
+    Sftp(Box<Mutex<Option<Sftp<ActionRef>>>>, Kept),
     /// scp's own protocol: each file is an event.
     Scp(Box<Mutex<Option<Scp<ActionRef>>>>, Direction),
 }
 
-/// Running hashes of both directions.
-#[derive(Default)]
-pub(super) struct Hashes {
-    pub(super) input: Sha256,
-    pub(super) output: Sha256,
+/// What the recording keeps of SFTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// All of it: the client chose the program, which may be another than it looks like.
+    All,
+    /// All but the content of files: the target's configuration chose the program.
+    AllButContent,
 }
 
 impl Content {
-    pub(super) fn interactive(terminal: bool) -> Self {
+    /// Of a program whose protocol is not followed, or of a shell.
+    pub(super) fn plain(terminal: bool) -> Self {
         if terminal { Self::Terminal(Box::default()) } else { Self::Piped }
     }
 
-    pub(super) fn counted() -> Self {
-        Self::Counted(Box::default())
+    /// Of a command without a terminal, and its name in `ssh.exec`.
+    pub(super) fn of_command(command: &Command) -> (&'static str, Self) {
+        match command {
+            Command::Other => ("other", Self::Piped),
+            Command::Rsync { .. } => ("rsync", Self::Piped),
+            Command::Git { .. } => ("git", Self::Piped),
+            Command::SftpServer => ("sftp", Self::sftp(Kept::All)),
+            Command::Scp { direction, paths, into_directory, .. } => {
+                ("scp", Self::scp(*direction, paths, *into_directory))
+            }
+        }
     }
 
-    pub(super) fn sftp() -> Self {
-        Self::Sftp(Box::new(Mutex::new(Some(Sftp::new()))))
+    pub(super) fn sftp(kept: Kept) -> Self {
+        Self::Sftp(Box::new(Mutex::new(Some(Sftp::new()))), kept)
     }
 
-    pub(super) fn scp(direction: Direction, paths: &[Bytes], into_directory: bool) -> Self {
+    fn scp(direction: Direction, paths: &[Bytes], into_directory: bool) -> Self {
         let scp = Scp::new(direction, paths, into_directory);
         Self::Scp(Box::new(Mutex::new(Some(scp))), direction)
     }
 
-    /// Whether it goes into the session's recording.
-    pub(super) fn is_taped(&self) -> bool {
-        matches!(self, Self::Terminal(_) | Self::Piped)
+    /// Whether a protocol of file transfers is followed in it.
+    pub(super) fn is_files(&self) -> bool {
+        matches!(self, Self::Sftp(..) | Self::Scp(..))
     }
 
-    /// The hashes at the end, where there are some: of input and of output.
-    pub(super) fn hashes(&self) -> Option<(String, String)> {
-        let Self::Counted(hashes) = self else { return None };
-        let hashes = std::mem::take(&mut *hashes.lock());
-        Some((hex::encode(hashes.input.finalize()), hex::encode(hashes.output.finalize())))
+    /// What the recording holds of it, in the words of the events.
+    pub(super) fn recorded(&self) -> &'static str {
+        match self {
+            Self::Sftp(_, Kept::AllButContent) => "all_but_content",
+            _ => "all",
+        }
     }
 }

@@ -1,18 +1,20 @@
 //! File transfers: each operation is an event before its bytes go on, each file's content is
-//! hashed and counted into its result.
+//! hashed and counted into its result. All else that is said is on tape before it goes on; of a
+//! program that the client chose, the content too.
 
-use super::content::Content;
+use super::content::{Content, Kept};
 use super::running::Running;
 use super::start::denial;
 use crate::codec::Malformed;
 use crate::codec::operation::Kind as FileKind;
-use crate::codec::operation::{Content as Transferred, Denial, Finding, Operation, Run, Step};
+use crate::codec::operation::{Denial, Finding, Operation, Refusal, Run, Step};
 use crate::codec::scp::Direction;
+use crate::codec::sftp::{Answers, Requests};
 use crate::forward::refused;
 use crate::outgoing::{Message, Outgoing};
 use crate::relay::Stop;
 use bytes::Bytes;
-use loggia_gate::{ActionRef, Batch, Recorded, Unrecorded};
+use loggia_gate::{ActionRef, Batch, Direction as Tape, Recorded, Unrecorded};
 use loggia_model::catalogue::{Effect, Kind};
 use loggia_model::decision::Action;
 use loggia_model::{EventDraft, Value};
@@ -21,14 +23,18 @@ use std::io;
 impl Running<'_> {
     /// What the client sent on a channel of files.
     pub(super) async fn client_files(&self, bytes: Bytes) -> Result<io::Result<()>, Stop> {
+        self.on_tape(Tape::Input, &bytes, Kept::All).await?;
         let sent = match &self.content {
-            Content::Sftp(sftp) => {
-                let steps = match sftp.lock().as_mut() {
+            Content::Sftp(sftp, _) => {
+                let requests = match sftp.lock().as_mut() {
                     Some(sftp) => sftp.requests(bytes),
-                    None => Ok(Vec::new()),
+                    None => return Ok(Ok(())),
                 };
-                match steps {
-                    Ok(steps) => self.pass_to_target(steps).await?,
+                match requests {
+                    Ok(Requests { steps, control }) => {
+                        self.on_tape(Tape::Input, &control, Kept::AllButContent).await?;
+                        self.pass_to_target(steps).await?
+                    }
                     Err(malformed) => return self.not_understood(&malformed).await,
                 }
             }
@@ -50,10 +56,11 @@ impl Running<'_> {
 
     /// What the target sent on a channel of files.
     pub(super) async fn target_files(&self, bytes: Bytes) -> Result<(), Stop> {
+        self.on_tape(Tape::Output, &bytes, Kept::All).await?;
         match &self.content {
             // Under the lock of the way to the client, so that a refusal of ours never lands in
             // the middle of an answer.
-            Content::Sftp(_) => return self.sftp_answers(bytes).await,
+            Content::Sftp(..) => return self.sftp_answers(bytes).await,
             Content::Scp(_, Direction::Send) => drop(self.scp_source(bytes).await?),
             _ => {
                 self.write_client(bytes.clone()).await;
@@ -62,6 +69,19 @@ impl Running<'_> {
         }
         self.progress.notify_one();
         Ok(())
+    }
+
+    /// Puts what is said on tape, where this much of it is kept: all as it comes, or what the
+    /// observer says is not content.
+    async fn on_tape(&self, direction: Tape, bytes: &[u8], kept: Kept) -> Result<(), Stop> {
+        let keeps = match &self.content {
+            Content::Sftp(_, kept) => *kept,
+            _ => Kept::All,
+        };
+        if keeps != kept || bytes.is_empty() {
+            return Ok(());
+        }
+        Ok(self.session.watch.heard(&self.action, direction, bytes).await?)
     }
 
     /// What the side says that has the files, to the other side. The observer stops at each
@@ -110,13 +130,13 @@ impl Running<'_> {
     }
 
     async fn sftp_answers(&self, bytes: Bytes) -> Result<(), Stop> {
-        let Content::Sftp(sftp) = &self.content else { return Ok(()) };
+        let Content::Sftp(sftp, _) = &self.content else { return Ok(()) };
         let writing = self.to_client.lock().await;
         let observed = match sftp.lock().as_mut() {
-            Some(sftp) => sftp.answers(&bytes).map(|found| (found, sftp.between_answers())),
-            None => Ok((Vec::new(), true)),
+            Some(sftp) => sftp.answers(&bytes).map(|answers| (answers, sftp.between_answers())),
+            None => return Ok(()),
         };
-        let (found, between) = match observed {
+        let (Answers { found, control }, between) = match observed {
             Ok(observed) => observed,
             Err(malformed) => {
                 drop(writing);
@@ -124,6 +144,7 @@ impl Running<'_> {
                 return Ok(());
             }
         };
+        self.on_tape(Tape::Output, &control, Kept::AllButContent).await?;
         let pressure = &self.session.front.pressure;
         let _ = pressure.sending(self.client.write.data_bytes(bytes)).await;
         if between {
@@ -159,7 +180,7 @@ impl Running<'_> {
         &self,
         batch: &mut Batch<'_, Message>,
         step: Step<ActionRef>,
-        refusals: &mut Vec<Refusal>,
+        refusals: &mut Vec<Refused>,
     ) -> Result<(), Stop> {
         match step {
             Step::Neutral(bytes) => batch.neutral(Outgoing::harmless(bytes))?,
@@ -175,14 +196,15 @@ impl Running<'_> {
                         let words = words_of(&error);
                         let denial = self.denied(action.ticket, &words);
                         self.answer_instead(batch, denial)?;
-                        refusals.push(Refusal { operation: action.operation, error: Some(error) });
+                        let why = Why::Unrecorded(error);
+                        refusals.push(Refused { operation: action.operation, why });
                     }
                     Err(error) => return Err(error.into()),
                 }
             }
-            Step::Refused { operation, denial } => {
+            Step::Refused { operation, why, denial } => {
                 self.answer_instead(batch, denial)?;
-                refusals.push(Refusal { operation, error: None });
+                refusals.push(Refused { operation, why: Why::Observer(why) });
             }
         }
         Ok(())
@@ -196,26 +218,29 @@ impl Running<'_> {
         Ok(())
     }
 
-    async fn tell_refusals(&self, refusals: Vec<Refusal>) -> Result<(), Stop> {
-        for refusal in refusals {
-            let path = refusal.operation.path.clone().unwrap_or_default();
-            match refusal.error {
-                Some(error) => refused(self.session, "file", Value::text(&path), error).await?,
-                None => {
+    async fn tell_refusals(&self, refusals: Vec<Refused>) -> Result<(), Stop> {
+        for Refused { operation, why } in refusals {
+            let asked = operation.path.as_ref().unwrap_or(&operation.request);
+            let text = Value::text(asked);
+            match why {
+                Why::Unrecorded(error) => refused(self.session, "file", text, error).await?,
+                Why::Observer(why) => {
                     let draft = self
                         .session
                         .watch
                         .draft(Kind::SshRefused)
                         .set("/detail/request", "file")
-                        .set("/detail/reason", "limit")
-                        .set("/detail/text", Value::text(&path));
+                        .set("/detail/reason", reason(why))
+                        .set("/detail/text", text);
                     self.session.watch.refused(draft).await?;
                 }
             }
         }
         let _writing = self.to_client.lock().await;
         let between = match &self.content {
-            Content::Sftp(sftp) => sftp.lock().as_ref().is_none_or(|sftp| sftp.between_answers()),
+            Content::Sftp(sftp, _) => {
+                sftp.lock().as_ref().is_none_or(|sftp| sftp.between_answers())
+            }
             _ => true,
         };
         if between {
@@ -248,18 +273,19 @@ impl Running<'_> {
                             let denial = self.denied(action.ticket, &words_of(&error));
                             self.answer_instead(&mut batch, denial)?;
                             let _ = self.send(batch.commit().await?).await;
-                            let refusal =
-                                Refusal { operation: action.operation, error: Some(error) };
-                            self.tell_refusals(vec![refusal]).await?;
+                            let why = Why::Unrecorded(error);
+                            let refused = Refused { operation: action.operation, why };
+                            self.tell_refusals(vec![refused]).await?;
                         }
                         Err(error) => return Err(error.into()),
                     }
                 }
-                Step::Refused { operation, denial } => {
+                Step::Refused { operation, why, denial } => {
                     let mut batch = self.session.watch.batch();
                     self.answer_instead(&mut batch, denial)?;
                     let _ = self.send(batch.commit().await?).await;
-                    self.tell_refusals(vec![Refusal { operation, error: None }]).await?;
+                    let why = Why::Observer(why);
+                    self.tell_refusals(vec![Refused { operation, why }]).await?;
                 }
             }
         }
@@ -268,12 +294,12 @@ impl Running<'_> {
 
     /// What policies are asked for a file: SFTP is an action of its own, scp is a command.
     fn asks_for(&self) -> Action {
-        if matches!(self.content, Content::Sftp(_)) { Action::SshSftp } else { Action::SshExec }
+        if matches!(self.content, Content::Sftp(..)) { Action::SshSftp } else { Action::SshExec }
     }
 
     fn recorded(&self, ticket: crate::codec::operation::Ticket, action: ActionRef) {
         match &self.content {
-            Content::Sftp(sftp) => {
+            Content::Sftp(sftp, _) => {
                 if let Some(sftp) = sftp.lock().as_mut() {
                     sftp.recorded(ticket, action);
                 }
@@ -290,7 +316,7 @@ impl Running<'_> {
     fn denied(&self, ticket: crate::codec::operation::Ticket, words: &str) -> Denial {
         let nothing = Denial { to_client: Bytes::new(), to_target: Bytes::new() };
         match &self.content {
-            Content::Sftp(sftp) => {
+            Content::Sftp(sftp, _) => {
                 sftp.lock().as_mut().map_or(nothing, |sftp| sftp.denied(ticket, words))
             }
             Content::Scp(scp, _) => {
@@ -302,7 +328,7 @@ impl Running<'_> {
 
     fn is_full(&self) -> bool {
         match &self.content {
-            Content::Sftp(sftp) => sftp.lock().as_ref().is_some_and(|sftp| sftp.is_full()),
+            Content::Sftp(sftp, _) => sftp.lock().as_ref().is_some_and(|sftp| sftp.is_full()),
             Content::Scp(scp, _) => scp.lock().as_ref().is_some_and(|scp| scp.is_full()),
             _ => false,
         }
@@ -321,6 +347,8 @@ impl Running<'_> {
         let text = format!("Loggia: this file transfer is not understood: {malformed}\r\n");
         let _ = self.client.write.extended_data_bytes(1, text.into_bytes()).await;
         let _ = self.send_neutral(Message::Close).await?;
+        // The library hears nothing more of a channel that it has closed: this ends the output.
+        self.says.close();
         Ok(Err(io::ErrorKind::InvalidData.into()))
     }
 
@@ -333,14 +361,16 @@ impl Running<'_> {
         Ok(())
     }
 
-    /// The channel is over: what is to be said of files that were not closed.
-    pub(super) async fn report_files(&self) -> Result<(), Stop> {
+    /// The channel is over: what is to be said of files that were not closed. Said once.
+    pub(super) fn files_left(&self) -> Vec<EventDraft> {
         let found: Vec<Finding<ActionRef>> = match &self.content {
-            Content::Sftp(sftp) => sftp.lock().take().map(|sftp| sftp.finish()).unwrap_or_default(),
+            Content::Sftp(sftp, _) => {
+                sftp.lock().take().map(|sftp| sftp.finish()).unwrap_or_default()
+            }
             Content::Scp(scp, _) => scp.lock().take().map(|scp| scp.finish()).unwrap_or_default(),
             _ => Vec::new(),
         };
-        self.results(found).await
+        found.into_iter().map(|finding| self.result(finding)).collect()
     }
 
     fn describe(&self, operation: &Operation, on: Option<&ActionRef>) -> EventDraft {
@@ -354,6 +384,7 @@ impl Running<'_> {
             .set("/detail/of", of)
             .set("/detail/operation", operation.kind.name())
             .set_some("/detail/path", operation.path.as_ref().map(text))
+            .set_some("/detail/name", operation.name.as_ref().map(text))
             .set_some("/detail/path_to", operation.path_to.as_ref().map(text))
             .set_some("/detail/mode", operation.attributes.mode_text())
             .set_some("/detail/size", operation.attributes.size)
@@ -374,7 +405,12 @@ impl Running<'_> {
             (None, true) => "ok",
             (None, false) => "unknown",
         };
-        let hash = whole(&outcome.written).or_else(|| whole(&outcome.read));
+        // Of a file that was both written and read, what was written.
+        let content = match outcome.written.run {
+            Run::Nothing => &outcome.read,
+            _ => &outcome.written,
+        };
+        let part = content.sha256_of_part();
         let mut draft = self
             .session
             .watch
@@ -383,7 +419,9 @@ impl Running<'_> {
             .set("/outcome/status", word)
             .set_some("/outcome/code", failed.map(|status| status.code.to_string()))
             .set_some("/outcome/message", failed.map(|status| Value::text(&status.text)))
-            .set_some("/outcome/sha256", hash)
+            .set_some("/outcome/sha256", content.sha256_of_whole().map(hex::encode))
+            .set_some("/outcome/part_sha256", part.map(|(_, sha256)| hex::encode(sha256)))
+            .set_some("/outcome/part_from", part.and_then(|(from, _)| from))
             .set_some("/outcome/size", outcome.size)
             .set_some("/outcome/mode", outcome.mode.map(|mode| format!("{:04o}", mode & 0o7777)));
         if outcome.read.run != Run::Nothing {
@@ -399,10 +437,26 @@ impl Running<'_> {
     }
 }
 
-/// An operation that was not passed on; without an error there was too much open.
-struct Refusal {
+/// An operation that was not passed on.
+struct Refused {
     operation: Operation,
-    error: Option<Unrecorded>,
+    why: Why,
+}
+
+enum Why {
+    /// A policy denies it, or it is too large for its event.
+    Unrecorded(Unrecorded),
+    /// The observer cannot follow it.
+    Observer(Refusal),
+}
+
+/// The reason in the words of the events.
+fn reason(why: Refusal) -> &'static str {
+    match why {
+        Refusal::TooManyOpen => "limit",
+        Refusal::UnknownHandle => "handle",
+        Refusal::OtherVersion => "version",
+    }
 }
 
 fn words_of(error: &Unrecorded) -> String {
@@ -410,11 +464,6 @@ fn words_of(error: &Unrecorded) -> String {
         Unrecorded::Denied(action, decision) => format!("Loggia: {}", denial(*action, decision)),
         _ => "Loggia: this is too large to be recorded".to_owned(),
     }
-}
-
-/// The hash of a content that was transferred from its first byte on, in order.
-fn whole(content: &Transferred) -> Option<String> {
-    content.sha256_from_start().map(hex::encode)
 }
 
 fn effects(kind: FileKind) -> Vec<Effect> {

@@ -8,21 +8,23 @@ use super::content::Content;
 use super::start::Started;
 use super::{CLOSE_WAIT_MAX, Ends};
 use crate::codec::echo::LineVerdict;
+use crate::due::{Due, say_now};
 use crate::forward;
 use crate::front::ClientSays;
 use crate::outgoing::{ChannelWriter, Message, Outgoing};
 use crate::relay::{Serving, Stop};
-use crate::upstream::{TargetSays, Upstream};
+use crate::upstream::{Followed, TargetSays, Upstream};
 use bytes::Bytes;
 use loggia_gate::{ActionRef, Direction as Tape, EndNotice, Recorded, TargetWriter};
+use loggia_model::EventDraft;
 use loggia_model::catalogue::Kind;
 use parking_lot::Mutex as Lock;
 use russh::Sig;
-use sha2::Digest;
+use std::collections::VecDeque;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{Mutex, Notify};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -44,23 +46,27 @@ pub(super) struct Exit {
 pub(super) struct Running<'a> {
     pub(super) session: Serving<'a>,
     pub(super) action: ActionRef,
+    /// Taken by its result.
+    due: Lock<Option<Due<'a>>>,
+    /// Results that were found at the end and are not on record yet.
+    unsaid: Lock<VecDeque<EventDraft>>,
     pub(super) content: Content,
     pub(super) client: &'a super::ClientEnd,
     pub(super) upstream: &'a Upstream,
-    pub(super) says: &'a Arc<crate::flow::Queue<TargetSays>>,
+    pub(super) says: &'a Followed,
     pub(super) to_target: Mutex<&'a mut TargetWriter<ChannelWriter>>,
     pub(super) to_client: Mutex<()>,
     /// What the client is to be told in place of an answer, once it fits between two.
     pub(super) denials: Lock<Vec<Bytes>>,
     /// An answer came; whoever paused may go on.
     pub(super) progress: Notify,
-    pub(super) bytes_in: AtomicU64,
-    pub(super) bytes_out: AtomicU64,
     pub(super) exit: Lock<Exit>,
     /// Whether more than one silent line in a row is on record.
     silent: AtomicBool,
     /// Whether the client has no more input.
     input_over: AtomicBool,
+    /// Whether the target has no more output.
+    output_over: AtomicBool,
 }
 
 /// Why both directions are over.
@@ -75,18 +81,19 @@ enum Over {
     Stopped(Stop),
 }
 
-impl Ends<'_> {
+impl<'a> Ends<'a> {
     /// Until the program ends, with its result on record.
-    pub(super) async fn run(&mut self, started: Started) -> Result<(), Stop> {
-        let Started { action, content } = started;
-        let begun = Instant::now();
+    pub(super) async fn run(&mut self, started: Started<'a>) -> Result<(), Stop> {
+        let Started { due, content, size } = started;
         let mut end = self.session.watch.end_signal();
         let mut unused = tokio::sync::mpsc::channel(1).1;
         std::mem::swap(&mut unused, &mut self.upstream.opens);
         let mut opens = unused;
         let running = Running {
             session: self.session,
-            action,
+            action: due.action(),
+            due: Lock::new(Some(due)),
+            unsaid: Lock::default(),
             content,
             client: &self.client,
             upstream: &self.upstream,
@@ -95,12 +102,14 @@ impl Ends<'_> {
             to_client: Mutex::new(()),
             denials: Lock::default(),
             progress: Notify::new(),
-            bytes_in: AtomicU64::new(0),
-            bytes_out: AtomicU64::new(0),
             exit: Lock::default(),
             silent: AtomicBool::new(false),
             input_over: AtomicBool::new(false),
+            output_over: AtomicBool::new(false),
         };
+        if let Some((columns, rows)) = size {
+            running.resized(columns, rows).await?;
+        }
         let over = {
             let mut input = pin!(running.input());
             let mut output = pin!(running.output());
@@ -111,9 +120,14 @@ impl Ends<'_> {
                     Err(stop) => stop,
                 }
             };
+            let gone = async {
+                self.session.gone.cancelled().await;
+                tokio::time::sleep(CLOSE_WAIT_MAX).await;
+            };
             tokio::select! {
                 biased;
                 notice = end.ended() => Over::Ordered(notice),
+                () = gone => Over::Client,
                 stop = back => Over::Stopped(stop),
                 done = &mut output => done.map_or_else(Over::Stopped, |()| Over::Target),
                 done = &mut input => match done {
@@ -129,10 +143,14 @@ impl Ends<'_> {
         };
         let served = match over {
             Over::Stopped(stop) => Err(stop),
-            Over::Target | Over::Client => running.report(begun, None).await,
+            Over::Target => running.report(None).await,
+            Over::Client => {
+                running.close_target().await;
+                running.report(None).await
+            }
             Over::Ordered(notice) => {
                 running.ordered(&notice).await;
-                running.report(begun, Some("cancelled")).await
+                running.report(Some("cancelled")).await
             }
         };
         drop(running);
@@ -153,8 +171,7 @@ impl Running<'_> {
                 }
                 ClientSays::Resize { columns, rows, pixels } => {
                     if matches!(self.content, Content::Terminal(_)) {
-                        let size = [columns.to_be_bytes(), rows.to_be_bytes()].concat();
-                        self.session.watch.heard(&self.action, Tape::Resize, &size).await?;
+                        self.resized(columns, rows).await?;
                     }
                     self.send_neutral(Message::Resize { columns, rows, pixels }).await?
                 }
@@ -168,12 +185,42 @@ impl Running<'_> {
                 std::future::pending::<()>().await;
             }
         }
+        self.client_over().await
+    }
+
+    /// The client closed. The library hears nothing more of a channel that it has closed: where
+    /// the end of the input is the end of the program, or the program is about to end, that is
+    /// waited for.
+    async fn client_over(&self) -> Result<(), Stop> {
+        if self.content.is_files() || self.output_over.load(Ordering::Acquire) {
+            if !self.input_over.load(Ordering::Acquire) {
+                let _ = self.send_neutral(Message::Eof).await?;
+            }
+            return Ok(());
+        }
         let _ = self.send_neutral(Message::Close).await?;
+        self.says.close();
         Ok(())
     }
 
+    /// Whatever runs does not end by itself.
+    async fn close_target(&self) {
+        let closing = async {
+            let _ = self.send_neutral(Message::Close).await;
+        };
+        let _ = timeout(LAST_WORDS_MAX, closing).await;
+    }
+
+    /// The terminal's size, at the start and whenever it changes.
+    async fn resized(&self, columns: u32, rows: u32) -> Result<(), Stop> {
+        let size = [columns.to_be_bytes(), rows.to_be_bytes()].concat();
+        Ok(self.session.watch.heard(&self.action, Tape::Resize, &size).await?)
+    }
+
     async fn client_data(&self, bytes: Bytes) -> Result<io::Result<()>, Stop> {
-        self.bytes_in.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        if let Some(due) = &*self.due.lock() {
+            due.bytes_in.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        }
         self.session.totals.bytes_in.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         let watch = self.session.watch;
         let recorded = match &self.content {
@@ -191,11 +238,7 @@ impl Running<'_> {
                 let frame = Outgoing::of(Message::Data(bytes.clone()));
                 watch.input(&self.action, &bytes, frame).await?
             }
-            Content::Counted(hashes) => {
-                hashes.lock().input.update(&bytes);
-                watch.counted(&self.action, Outgoing::of(Message::Data(bytes)))?
-            }
-            Content::Sftp(_) | Content::Scp(..) => return self.client_files(bytes).await,
+            Content::Sftp(..) | Content::Scp(..) => return self.client_files(bytes).await,
         };
         Ok(self.send(recorded).await)
     }
@@ -229,7 +272,10 @@ impl Running<'_> {
             match says {
                 TargetSays::Output(bytes) => self.target_data(bytes).await?,
                 TargetSays::Error(bytes) => self.target_error(bytes).await?,
-                TargetSays::Eof => eof_due = Some(Instant::now() + EOF_WAIT),
+                TargetSays::Eof => {
+                    self.output_over.store(true, Ordering::Release);
+                    eof_due = Some(Instant::now() + EOF_WAIT);
+                }
                 TargetSays::ExitStatus(status) => {
                     self.exit.lock().status = Some(status);
                     let _ = write.exit_status(status).await;
@@ -254,9 +300,7 @@ impl Running<'_> {
 
     async fn target_error(&self, bytes: Bytes) -> Result<(), Stop> {
         self.count_out(bytes.len());
-        if self.content.is_taped() {
-            self.session.watch.heard(&self.action, Tape::Error, &bytes).await?;
-        }
+        self.session.watch.heard(&self.action, Tape::Error, &bytes).await?;
         let sending = self.client.write.extended_data_bytes(1, bytes);
         let _ = self.session.front.pressure.sending(sending).await;
         Ok(())
@@ -277,8 +321,7 @@ impl Running<'_> {
             Content::Piped => {
                 self.session.watch.heard(&self.action, Tape::Output, &bytes).await?;
             }
-            Content::Counted(hashes) => hashes.lock().output.update(&bytes),
-            Content::Sftp(_) | Content::Scp(..) => return self.target_files(bytes).await,
+            Content::Sftp(..) | Content::Scp(..) => return self.target_files(bytes).await,
         }
         self.write_client(bytes).await;
         Ok(())
@@ -310,8 +353,10 @@ impl Running<'_> {
         Ok(self.session.watch.result(draft).await?)
     }
 
-    pub(super) fn count_out(&self, bytes: usize) {
-        self.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
+    fn count_out(&self, bytes: usize) {
+        if let Some(due) = &*self.due.lock() {
+            due.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
+        }
         self.session.totals.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
@@ -370,35 +415,42 @@ impl Running<'_> {
         let _ = timeout(LAST_WORDS_MAX, telling).await;
     }
 
-    /// What the program gave.
-    async fn report(&self, begun: Instant, status: Option<&'static str>) -> Result<(), Stop> {
-        self.report_files().await?;
+    /// What the program gave, and its files.
+    async fn report(&self, status: Option<&'static str>) -> Result<(), Stop> {
+        self.unsaid.lock().extend(self.files_left());
+        while let Some(draft) = { self.unsaid.lock().pop_front() } {
+            self.session.watch.result(draft).await?;
+        }
         if let Content::Terminal(echo) = &self.content {
             let verdicts = echo.lock().finish();
             self.disclose(verdicts).await?;
         }
+        let Some(due) = self.due.lock().take() else { return Ok(()) };
+        let draft = self.result_of_program(&due, status);
+        Ok(due.say(draft).await?)
+    }
+
+    fn result_of_program(&self, due: &Due<'_>, status: Option<&'static str>) -> EventDraft {
         let exit = std::mem::take(&mut *self.exit.lock());
         let status = status.unwrap_or(match (exit.status, &exit.signal) {
             (Some(0), _) => "ok",
             (None, None) => "unknown",
             _ => "error",
         });
-        let duration_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let mut draft = self
-            .session
-            .watch
-            .draft(Kind::SshResult)
-            .set("/detail/of", self.action.event().to_string())
-            .set("/outcome/status", status)
+        due.draft(status)
             .set_some("/outcome/exit_status", exit.status)
             .set_some("/outcome/exit_signal", exit.signal)
-            .set("/outcome/bytes_in", self.bytes_in.load(Ordering::Relaxed))
-            .set("/outcome/bytes_out", self.bytes_out.load(Ordering::Relaxed))
-            .set("/outcome/duration_us", duration_us);
-        if let Some((input, output)) = self.content.hashes() {
-            draft = draft.set("/outcome/sha256_in", input).set("/outcome/sha256_out", output);
+    }
+}
+
+impl Drop for Running<'_> {
+    /// Wherever it ends: what was found of files is not lost. The result of the program follows
+    /// by itself.
+    fn drop(&mut self) {
+        let unsaid = std::mem::take(&mut *self.unsaid.lock());
+        for draft in unsaid.into_iter().chain(self.files_left()) {
+            say_now(self.session.watch, draft);
         }
-        Ok(self.session.watch.result(draft).await?)
     }
 }
 

@@ -1,22 +1,25 @@
 //! What a client starts on a channel: a shell, a command, a subsystem. The event comes first.
 
-use super::content::Content;
-use super::{Ends, Prepared};
-use crate::codec::command::{self, Command};
+use super::content::{Content, Kept};
+use super::{Answer, Ends, Prepared};
+use crate::codec::command;
+use crate::due::Due;
 use crate::forward::refused;
 use crate::outgoing::{Message, Outgoing};
 use crate::relay::Stop;
 use bytes::Bytes;
-use loggia_gate::{ActionRef, Unrecorded};
+use loggia_gate::Unrecorded;
 use loggia_model::catalogue::Kind;
 use loggia_model::decision::Action;
 use loggia_model::{EventDraft, Value};
 use tokio::sync::oneshot;
 
 /// What runs.
-pub(super) struct Started {
-    pub(super) action: ActionRef,
+pub(super) struct Started<'a> {
+    pub(super) due: Due<'a>,
     pub(super) content: Content,
+    /// Its size at the start, where it has a terminal: columns and rows.
+    pub(super) size: Option<(u32, u32)>,
 }
 
 /// A program that is asked for.
@@ -25,25 +28,28 @@ struct Wanted {
     draft: EventDraft,
     frame: Outgoing,
     content: Content,
+    size: Option<(u32, u32)>,
     /// The word in `ssh.refused`.
     request: &'static str,
     /// What was asked for, where it was refused.
     text: Value,
 }
 
-impl Ends<'_> {
+impl<'a> Ends<'a> {
     pub(super) async fn shell(
         &mut self,
         prepared: Prepared,
         reply: oneshot::Sender<bool>,
-    ) -> Result<Option<Started>, Stop> {
-        let content = Content::interactive(prepared.terminal.is_some());
-        let draft = self.session.watch.draft(Kind::SshShell).set("/detail/recorded", "all");
+    ) -> Result<Option<Started<'a>>, Stop> {
+        let content = Content::plain(prepared.terminal.is_some());
+        let draft = self.session.watch.draft(Kind::SshShell);
+        let draft = draft.set("/detail/recorded", content.recorded());
         let wanted = Wanted {
             action: Action::SshShell,
             draft: prepared.describe(draft),
             frame: Outgoing::of(Message::Shell),
             content,
+            size: prepared.size(),
             request: "shell",
             text: Value::from("shell"),
         };
@@ -60,32 +66,27 @@ impl Ends<'_> {
         prepared: Prepared,
         text: Bytes,
         reply: oneshot::Sender<bool>,
-    ) -> Result<Option<Started>, Stop> {
+    ) -> Result<Option<Started<'a>>, Stop> {
         let terminal = prepared.terminal.is_some();
         // In a terminal what goes both ways is text for people, whatever the command is.
-        let known = if terminal { Command::Other } else { command::parse(&text) };
-        let (name, content) = match known {
-            Command::Other => ("other", Content::interactive(terminal)),
-            Command::Rsync { .. } => ("rsync", Content::counted()),
-            Command::Git { .. } => ("git", Content::counted()),
-            Command::SftpServer => ("sftp", Content::sftp()),
-            Command::Scp { direction, paths, into_directory, .. } => {
-                ("scp", Content::scp(direction, &paths, into_directory))
-            }
+        let (name, content) = if terminal {
+            ("other", Content::plain(true))
+        } else {
+            Content::of_command(&command::parse(&text))
         };
-        let recorded = if content.is_taped() { "all" } else { "counts" };
         let draft = self
             .session
             .watch
             .draft(Kind::SshExec)
             .set("/detail/command", Value::text(&text))
             .set("/detail/program", name)
-            .set("/detail/recorded", recorded);
+            .set("/detail/recorded", content.recorded());
         let wanted = Wanted {
             action: Action::SshExec,
             draft: prepared.describe(draft),
             frame: Outgoing::of(Message::Exec(text.clone())),
             content,
+            size: prepared.size(),
             request: "exec",
             text: Value::text(&text),
         };
@@ -94,52 +95,70 @@ impl Ends<'_> {
 
     pub(super) async fn subsystem(
         &mut self,
+        prepared: Prepared,
         name: String,
         reply: oneshot::Sender<bool>,
-    ) -> Result<Option<Started>, Stop> {
+    ) -> Result<Option<Started<'a>>, Stop> {
+        // A terminal changes what goes through it as its modes say: what the target would read is
+        // not what is read here. Nobody needs it, so nobody gets it.
+        if prepared.terminal.is_some() {
+            return self.not_in_a_terminal(&name, reply).await.map(|()| None);
+        }
         let draft = self
             .session
             .watch
             .draft(Kind::SshSubsystem)
             .set("/detail/name", name.chars().take(128).collect::<String>());
         let text = Value::from(name.as_str());
-        let wanted = if name == "sftp" {
-            Wanted {
-                action: Action::SshSftp,
-                draft,
-                frame: Outgoing::of(Message::Subsystem(name)),
-                content: Content::sftp(),
-                request: "subsystem",
-                text,
-            }
+        let (action, frame, content) = if name == "sftp" {
+            let content = Content::sftp(Kept::AllButContent);
+            (Action::SshSftp, Outgoing::of(Message::Subsystem(name)), content)
         } else {
-            Wanted {
-                action: Action::SshOpaque,
-                draft,
-                frame: Outgoing::opaque(name),
-                content: Content::counted(),
-                request: "subsystem",
-                text,
-            }
+            (Action::SshOpaque, Outgoing::opaque(name), Content::plain(false))
         };
+        let draft = prepared.describe(draft).set("/detail/recorded", content.recorded());
+        let size = None;
+        let wanted = Wanted { action, draft, frame, content, size, request: "subsystem", text };
         self.start(wanted, reply).await
+    }
+
+    async fn not_in_a_terminal(
+        &mut self,
+        name: &str,
+        reply: oneshot::Sender<bool>,
+    ) -> Result<(), Stop> {
+        let draft = self
+            .session
+            .watch
+            .draft(Kind::SshRefused)
+            .set("/detail/request", "subsystem")
+            .set("/detail/reason", "terminal")
+            .set("/detail/text", name);
+        self.session.watch.refused(draft).await?;
+        self.turn_away(reply, "a subsystem is not started in a terminal; ask for none").await;
+        Ok(())
     }
 
     async fn start(
         &mut self,
         wanted: Wanted,
         reply: oneshot::Sender<bool>,
-    ) -> Result<Option<Started>, Stop> {
-        let Wanted { action, draft, frame, content, request, text } = wanted;
-        let tape = content.is_taped();
-        match self.begin(action, draft, frame, tape).await? {
-            Ok(action) => {
-                let good = self.answered().await;
-                let _ = reply.send(good);
-                if good {
-                    return Ok(Some(Started { action, content }));
+    ) -> Result<Option<Started<'a>>, Stop> {
+        let Wanted { action, draft, frame, content, size, request, text } = wanted;
+        match self.begin(action, draft, frame).await? {
+            Ok(due) => {
+                let answer = self.answered().await;
+                let _ = reply.send(answer == Answer::Yes);
+                match answer {
+                    Answer::Yes => return Ok(Some(Started { due, content, size })),
+                    Answer::No => {
+                        let draft = due.draft("error");
+                        let why = "the target refused the request";
+                        due.say(draft.set("/outcome/message", why)).await?;
+                    }
+                    // What came of it is not known, which its result says by itself.
+                    Answer::None => drop(due),
                 }
-                self.report_refusal_of_target(&action).await?;
                 Ok(None)
             }
             Err(error) => {
@@ -152,17 +171,6 @@ impl Ends<'_> {
                 Ok(None)
             }
         }
-    }
-
-    async fn report_refusal_of_target(&self, action: &ActionRef) -> Result<(), Stop> {
-        let draft = self
-            .session
-            .watch
-            .draft(Kind::SshResult)
-            .set("/detail/of", action.event().to_string())
-            .set("/outcome/status", "error")
-            .set("/outcome/message", "the target refused the request");
-        Ok(self.session.watch.result(draft).await?)
     }
 }
 
@@ -177,6 +185,10 @@ pub(super) fn denial(action: Action, decision: &loggia_model::decision::Decision
 }
 
 impl Prepared {
+    fn size(&self) -> Option<(u32, u32)> {
+        self.terminal.as_ref().map(|terminal| (terminal.columns, terminal.rows))
+    }
+
     /// What was prepared, in the event of what is started with it.
     fn describe(&self, draft: EventDraft) -> EventDraft {
         let mut draft = draft.set("/detail/terminal", self.terminal.is_some());
@@ -185,6 +197,13 @@ impl Prepared {
                 .set("/detail/columns", terminal.columns)
                 .set("/detail/rows", terminal.rows)
                 .set("/detail/term", terminal.term.as_str());
+            let modes = terminal.modes.iter();
+            let modes: Vec<Value> = modes
+                .map(|(mode, value)| {
+                    Value::from(vec![Value::from(*mode as u32), Value::from(*value)])
+                })
+                .collect();
+            draft = draft.set("/detail/modes", modes);
         }
         if self.environment.is_empty() {
             return draft;

@@ -7,7 +7,7 @@ use super::command;
 use super::echo::{Echo, VERDICTS_MAX};
 use super::operation::{Finding, Step};
 use super::scp::{Direction, Scp};
-use super::sftp::Sftp;
+use super::sftp::{Requests, Sftp};
 use bytes::Bytes;
 
 /// Runs the SFTP observer over `data`. Panics only where the codec has a fault: on a panic of its
@@ -95,6 +95,8 @@ pub(super) enum Seen {
     Refused(Box<super::operation::Operation>),
     /// A finding.
     Found(Box<Finding<usize>>),
+    /// At the end, all that one side of SFTP said but the content of files: the client, or not.
+    Control(bool, Vec<u8>),
 }
 
 /// All that was seen; `None` when it was malformed somewhere.
@@ -144,17 +146,23 @@ impl Tracer {
 pub(super) fn follow_sftp(segments: &[(bool, Vec<u8>)], piece: usize) -> Trace {
     let mut sftp = Sftp::new();
     let mut tracer = Tracer::default();
+    let (mut asked, mut told) = (Vec::new(), Vec::new());
     for (client, segment) in segments {
         for bytes in segment.chunks(piece) {
             if *client {
-                let steps = sftp.requests(Bytes::copy_from_slice(bytes)).ok()?;
+                let Requests { steps, control } =
+                    sftp.requests(Bytes::copy_from_slice(bytes)).ok()?;
+                asked.extend_from_slice(&control);
                 tracer.steps(steps, |ticket, key| sftp.recorded(ticket, key));
             } else {
-                tracer.seen.extend(sftp.answers(bytes).ok()?.into_iter().map(found));
+                let answers = sftp.answers(bytes).ok()?;
+                told.extend_from_slice(&answers.control);
+                tracer.seen.extend(answers.found.into_iter().map(found));
             }
         }
     }
     tracer.seen.extend(sftp.finish().into_iter().map(found));
+    tracer.seen.extend([Seen::Control(true, asked), Seen::Control(false, told)]);
     Some(tracer.seen)
 }
 

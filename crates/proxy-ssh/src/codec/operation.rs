@@ -97,6 +97,10 @@ pub struct Operation {
     /// The path as sent, not resolved; in scp, see [`super::scp::Scp`]. For an operation on an
     /// open file the path with which the file was opened, where it is still known.
     pub path: Option<Bytes>,
+    /// scp, where only the target knows whether the path is a folder: what is put into it, under
+    /// the names that the source gave. Where the path is no folder, it is the new name of the
+    /// first of these.
+    pub name: Option<Bytes>,
     /// The second path: the new name of a rename or hard link, what a symbolic link points to,
     /// the file that is copied into.
     pub path_to: Option<Bytes>,
@@ -115,7 +119,7 @@ impl Operation {
     pub(super) fn new(kind: Kind, request: Bytes) -> Self {
         let attributes = Attributes::default();
         let body = Bytes::new();
-        Self { kind, path: None, path_to: None, flags: None, attributes, request, body }
+        Self { kind, path: None, name: None, path_to: None, flags: None, attributes, request, body }
     }
 }
 
@@ -171,6 +175,13 @@ impl OpenFlags {
     pub fn has(self, flags: u32) -> bool {
         self.0 & flags != 0
     }
+
+    /// Whether a file that is opened so is empty: cut to nothing, or made anew. `EXCLUSIVE` alone
+    /// makes nothing, so it says nothing.
+    pub fn empties(self) -> bool {
+        let made = self.has(Self::CREATE) && self.has(Self::EXCLUSIVE);
+        self.has(Self::WRITE) && (self.has(Self::TRUNCATE) || made)
+    }
 }
 
 impl fmt::Display for OpenFlags {
@@ -204,14 +215,27 @@ pub enum Step<K> {
         /// The bytes.
         bytes: Bytes,
     },
-    /// An operation that the observer cannot follow any more, because too much is open. It is
-    /// not passed on.
+    /// An operation that the observer cannot follow. It is not passed on.
     Refused {
         /// What was asked for.
         operation: Operation,
+        /// Why it cannot be followed.
+        why: Refusal,
         /// What the client is to be told instead of the target's answer.
         denial: Denial,
     },
+}
+
+/// Why an operation is not passed on, whoever asks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// Too many files are open.
+    TooManyOpen,
+    /// It works on a handle that stands for nothing: it was never told, or its file is closed. A
+    /// target may give the handle to the next file, and only the target knows when.
+    UnknownHandle,
+    /// It asks for another version of the protocol than the one that is read here.
+    OtherVersion,
 }
 
 /// An action before it is recorded.
@@ -310,10 +334,19 @@ pub struct Content {
 }
 
 impl Content {
-    /// SHA-256 of what was transferred, if it was one piece of the file, from its first byte.
-    pub fn sha256_from_start(&self) -> Option<[u8; 32]> {
+    /// SHA-256 of the file, if all of it was transferred.
+    pub fn sha256_of_whole(&self) -> Option<[u8; 32]> {
         match self.run {
-            Run::InOrder { from: Some(0), sha256, .. } => Some(sha256),
+            Run::InOrder { whole: true, sha256, .. } => Some(sha256),
+            _ => None,
+        }
+    }
+
+    /// If one piece of the file was transferred, and not all of it: where the piece begins, `None`
+    /// behind whatever was there, and its SHA-256. It is [`Content::bytes`] long.
+    pub fn sha256_of_part(&self) -> Option<(Option<u64>, [u8; 32])> {
+        match self.run {
+            Run::InOrder { whole: false, from, sha256 } => Some((from, sha256)),
             _ => None,
         }
     }

@@ -47,13 +47,15 @@ pub enum Direction {
 /// The observer of one run of scp.
 ///
 /// The path of an operation is put together from the command's path and the names in the control
-/// lines. Only the target knows whether the path in the command is a directory, in which a file
-/// is put under its name, or the new name of the file: unless both have the same last part, the
-/// name stands behind the path.
+/// lines. For a target that receives, only the target knows whether the path in the command is a
+/// directory, into which a file is put under its name, or the new name of the file. Unless the
+/// command says that it is one, both are told apart: [`Operation::path`] and [`Operation::name`].
 #[derive(Debug)]
 pub struct Scp<K> {
     direction: Direction,
     base: Bytes,
+    /// Whether names stand behind the base for sure.
+    into_base: bool,
     inside: Inside,
     /// What the sink has to answer before the source's stream goes on.
     awaited: Option<Awaited>,
@@ -118,25 +120,26 @@ impl<K: Clone> Scp<K> {
     /// be directories; see [`super::command::Command::Scp`].
     pub fn new(direction: Direction, paths: &[Bytes], into_directory: bool) -> Self {
         // Which of several paths a file belongs to cannot be told.
-        let [path] = paths else { return Self::from(direction, Bytes::new()) };
+        let [path] = paths else { return Self::from(direction, Bytes::new(), true) };
         let mut base = path.to_vec();
-        match direction {
-            Direction::Receive if into_directory && !base.ends_with(b"/") => base.push(b'/'),
-            Direction::Receive => {}
+        let into_base = match direction {
+            Direction::Receive => into_directory || is_directory(path),
             Direction::Send => {
                 // What is sent is named by the last part of the path, or matches it.
                 let end = base.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
                 base.truncate(end);
                 base.truncate(memchr::memrchr(b'/', &base).map_or(0, |slash| slash + 1));
+                true
             }
-        }
-        Self::from(direction, base.into())
+        };
+        Self::from(direction, base.into(), into_base)
     }
 
-    fn from(direction: Direction, base: Bytes) -> Self {
+    fn from(direction: Direction, base: Bytes, into_base: bool) -> Self {
         Self {
             direction,
             base,
+            into_base,
             inside: Inside::Line,
             awaited: Some(Awaited::Start),
             answers: Answers::new(direction),
@@ -353,7 +356,13 @@ impl<K: Clone> Scp<K> {
         let is_file = matches!(kind, Kind::Receive | Kind::Send);
         let size = is_file.then_some(entry.bytes);
         let mut operation = Operation::new(kind, bytes.slice(..bytes.len().saturating_sub(1)));
-        operation.path = Some(self.path(&entry.name));
+        let names = self.names(&entry.name);
+        if self.into_base {
+            operation.path = Some(join(&self.base, &names).into());
+        } else {
+            operation.path = Some(self.base.clone());
+            operation.name = Some(names.into());
+        }
         let (times, mode) = (self.times.take(), Some(entry.mode));
         operation.attributes = Attributes { size, mode, times, ..Attributes::default() };
         self.action(operation, entry.name, size, bytes, steps);
@@ -467,25 +476,22 @@ impl<K: Clone> Scp<K> {
         outcome
     }
 
-    /// The path of an entry, as far as it can be told.
-    fn path(&self, name: &[u8]) -> Bytes {
-        let mut path = Vec::from(self.base.as_ref());
+    /// The names of the directories that the transfer is in, and this one.
+    fn names(&self, name: &[u8]) -> Vec<u8> {
         let names = self.directories.iter().map(|directory| directory.name.as_ref());
-        for (depth, name) in names.chain([name]).enumerate() {
-            if depth == 0 && !path.is_empty() && last_part(&path) == name {
-                continue;
-            }
-            if !path.is_empty() && path.last() != Some(&b'/') {
-                path.push(b'/');
-            }
-            path.extend_from_slice(name);
-        }
-        path.into()
+        names.chain([name]).fold(Vec::new(), |path, name| join(&path, name))
     }
 }
 
-fn last_part(path: &[u8]) -> &[u8] {
-    memchr::memrchr(b'/', path).map_or(path, |slash| path.get(slash + 1..).unwrap_or_default())
+/// Whether a path is a directory wherever it exists.
+fn is_directory(path: &[u8]) -> bool {
+    let last = memchr::memrchr(b'/', path).and_then(|slash| path.get(slash + 1..));
+    matches!(last.unwrap_or(path), b"." | b"..") || path == b"/"
+}
+
+fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
+    let slash: &[u8] = if path.is_empty() || path.ends_with(b"/") { b"" } else { b"/" };
+    [path, slash, name].concat()
 }
 
 fn step<K>(key: Option<K>, bytes: Bytes) -> Step<K> {

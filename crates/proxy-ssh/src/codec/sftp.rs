@@ -11,8 +11,11 @@
 //! - only version 3 is spoken: a client that offers more is passed on as offering 3, so that both
 //!   ends read the packets as they are read here;
 //! - a request id stands for one request at a time, else an answer could be taken for another's;
-//! - a READ or WRITE with a handle that is not known is an action of its own, and whatever was
-//!   being opened meanwhile has no hash: handles can be guessed before they are told.
+//! - a handle stands for a file from the answer that tells it until its CLOSE is *sent*: a target
+//!   gives the same handle to the next file, perhaps in the same moment. A request with a handle
+//!   that stands for nothing, because it is over or was guessed, is not passed on;
+//! - content of a file is what a WRITE to an open file carries, and what answers a READ of one, up
+//!   to the length that was asked for. All else is told apart, byte for byte, for the recording.
 
 mod answers;
 mod files;
@@ -45,6 +48,24 @@ pub const OUTSTANDING_HARD_MAX: usize = 1 << 18;
 /// Data that came before its turn and is kept for the hashes of all files of a channel, in bytes.
 pub const REORDER_BYTES_MAX: usize = 8 << 20;
 
+/// What to do with what a client sent.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Requests<K> {
+    /// In order.
+    pub steps: Vec<Step<K>>,
+    /// What the client sent, without the content of files.
+    pub control: Bytes,
+}
+
+/// What is found in what a target sent.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Answers<K> {
+    /// What became of actions.
+    pub found: Vec<Finding<K>>,
+    /// What the target sent, without the content of files.
+    pub control: Bytes,
+}
+
 /// The observer of one SFTP channel.
 #[derive(Debug)]
 pub struct Sftp<K> {
@@ -68,7 +89,7 @@ impl<K: Clone> Sftp<K> {
 
     /// Cuts what the client sent into steps. All of `chunk` is taken; what is not in a step yet
     /// waits for the rest of its packet. The steps share the memory of `chunk`.
-    pub fn requests(&mut self, chunk: Bytes) -> Result<Vec<Step<K>>, Malformed> {
+    pub fn requests(&mut self, chunk: Bytes) -> Result<Requests<K>, Malformed> {
         self.cutter.cut(chunk, &mut self.files)
     }
 
@@ -87,7 +108,7 @@ impl<K: Clone> Sftp<K> {
     }
 
     /// Looks at what the target sent, which is to be passed on unchanged, whatever is found.
-    pub fn answers(&mut self, chunk: &[u8]) -> Result<Vec<Finding<K>>, Malformed> {
+    pub fn answers(&mut self, chunk: &[u8]) -> Result<Answers<K>, Malformed> {
         self.reader.read(chunk, &mut self.files)
     }
 

@@ -29,6 +29,11 @@ impl Tally {
         }
     }
 
+    /// Whether nothing was asked for, nor came.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.from.is_none() && !self.scattered
+    }
+
     /// Where the piece that is hashed ends.
     pub(super) fn next(&self) -> u64 {
         self.next
@@ -166,7 +171,8 @@ mod tests {
             found.run,
             Run::InOrder { from: Some(7), whole: false, sha256: sha256(b"abcde") }
         );
-        assert_eq!(found.sha256_from_start(), None);
+        assert_eq!(found.sha256_of_whole(), None);
+        assert_eq!(found.sha256_of_part(), Some((Some(7), sha256(b"abcde"))));
     }
 
     #[test]
@@ -203,7 +209,7 @@ mod tests {
                 tally.arrived(piece.len() as u64);
             }
             let found = tally.finish(true, &mut budget);
-            prop_assert_eq!(found.sha256_from_start(), Some(sha256(&pieces.concat())));
+            prop_assert_eq!(found.sha256_of_whole(), Some(sha256(&pieces.concat())));
             prop_assert_eq!(budget, 400);
         }
     }

@@ -1,17 +1,18 @@
 //! Bytes both ways between a channel of the client and one of the target, counted.
 
 use super::CLOSE_WAIT_MAX;
+use crate::due::Due;
 use crate::flow::{Pressure, Queue};
 use crate::front::ClientSays;
 use crate::outgoing::{ChannelWriter, Message, Outgoing};
 use crate::relay::{Serving, Stop};
-use crate::upstream::TargetSays;
-use loggia_gate::{ActionRef, TargetWriter};
+use crate::upstream::{Followed, TargetSays};
+use loggia_gate::TargetWriter;
 use russh::ChannelWriteHalf;
 use russh::server::Msg;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use tokio::time::timeout;
 
 /// The client's end.
@@ -24,24 +25,23 @@ pub(super) struct ClientEnd<'a> {
 /// The target's end.
 pub(super) struct TargetEnd<'a> {
     pub(super) writer: TargetWriter<ChannelWriter>,
-    pub(super) says: Arc<Queue<TargetSays>>,
+    pub(super) says: Followed,
     pub(super) pressure: &'a Pressure,
 }
 
-/// Passes bytes both ways until both sides have closed. Gives bytes in and out.
+/// Passes bytes both ways until both sides have closed, and counts them into the result.
 pub(super) async fn pipe(
     session: Serving<'_>,
-    action: &ActionRef,
+    due: &Due<'_>,
     client: ClientEnd<'_>,
     target: TargetEnd<'_>,
-) -> Result<(u64, u64), Stop> {
+) -> Result<(), Stop> {
     let TargetEnd { mut writer, says, pressure } = target;
-    let (bytes_in, bytes_out) = (AtomicU64::new(0), AtomicU64::new(0));
     let mut end = session.watch.end_signal();
     {
-        let inward = inward(session, action, &client.says, (&mut writer, pressure), &bytes_in);
+        let inward = inward(session, due, &client.says, (&mut writer, pressure));
         let mut inward = pin!(inward);
-        let mut outward = pin!(outward(session, &client, &says, &bytes_out));
+        let mut outward = pin!(outward(session, due, &client, &says));
         tokio::select! {
             _ = end.ended() => {}
             // The client's own closing is its answer to ours.
@@ -54,23 +54,23 @@ pub(super) async fn pipe(
     }
     client.says.abandon();
     says.abandon();
-    Ok((bytes_in.load(Ordering::Relaxed), bytes_out.load(Ordering::Relaxed)))
+    Ok(())
 }
 
 /// What the client says, to the target.
 async fn inward(
     session: Serving<'_>,
-    action: &ActionRef,
+    due: &Due<'_>,
     says: &Queue<ClientSays>,
     (writer, pressure): (&mut TargetWriter<ChannelWriter>, &Pressure),
-    bytes_in: &AtomicU64,
 ) -> Result<(), Stop> {
     loop {
         let message = match says.pop().await {
             Some(ClientSays::Data(bytes)) => {
-                bytes_in.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                due.bytes_in.fetch_add(bytes.len() as u64, Ordering::Relaxed);
                 session.totals.bytes_in.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-                let part = session.watch.counted(action, Outgoing::of(Message::Data(bytes)))?;
+                let part = Outgoing::of(Message::Data(bytes));
+                let part = session.watch.counted(&due.action(), part)?;
                 match pressure.sending(writer.send(part)).await {
                     Ok(()) => continue,
                     Err(_) => Message::Close,
@@ -92,14 +92,14 @@ async fn inward(
 /// What the target says, to the client.
 async fn outward(
     session: Serving<'_>,
+    due: &Due<'_>,
     client: &ClientEnd<'_>,
     says: &Queue<TargetSays>,
-    bytes_out: &AtomicU64,
 ) {
     while let Some(says) = says.pop().await {
         let sent = match says {
             TargetSays::Output(bytes) | TargetSays::Error(bytes) => {
-                bytes_out.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                due.bytes_out.fetch_add(bytes.len() as u64, Ordering::Relaxed);
                 session.totals.bytes_out.fetch_add(bytes.len() as u64, Ordering::Relaxed);
                 client.pressure.sending(client.write.data_bytes(bytes)).await
             }

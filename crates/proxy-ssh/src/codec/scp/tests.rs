@@ -14,7 +14,11 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
 fn said(trace: Trace) -> Vec<String> {
     let lines = trace.unwrap().into_iter().filter_map(|seen| match seen {
         Seen::Action(operation, _, bytes) => {
-            let path = operation.path.map_or(String::new(), |path| path.escape_ascii().to_string());
+            let mut path =
+                operation.path.map_or(String::new(), |path| path.escape_ascii().to_string());
+            if let Some(name) = operation.name {
+                path += &format!(": {}", name.escape_ascii());
+            }
             let times = if operation.attributes.times.is_some() { " times" } else { "" };
             let line = bytes.trim_ascii_end().escape_ascii();
             Some(format!("{} {path}{times} <{line}>", operation.kind.name()))
@@ -44,13 +48,13 @@ fn a_tree_goes_up() {
     let ok = "Some((0, b\"\"))";
     // As the folder listed them.
     let mut expected = vec![
-        "mkdir /srv/demo/tree times <D0755 0 tree>".to_owned(),
-        "mkdir /srv/demo/tree/sub times <D0755 0 sub>".to_owned(),
-        "receive /srv/demo/tree/sub/empty times <C0644 0 empty>".to_owned(),
-        "mkdir /srv/demo/tree/sub/deep times <D0755 0 deep>".to_owned(),
-        "receive /srv/demo/tree/sub/deep/short.bin times <C0644 12345 short.bin>".to_owned(),
-        "receive /srv/demo/tree/notes.txt times <C0644 800 notes.txt>".to_owned(),
-        "receive /srv/demo/notes.txt times <C0644 800 notes.txt>".to_owned(),
+        "mkdir /srv/demo: tree times <D0755 0 tree>".to_owned(),
+        "mkdir /srv/demo: tree/sub times <D0755 0 sub>".to_owned(),
+        "receive /srv/demo: tree/sub/empty times <C0644 0 empty>".to_owned(),
+        "mkdir /srv/demo: tree/sub/deep times <D0755 0 deep>".to_owned(),
+        "receive /srv/demo: tree/sub/deep/short.bin times <C0644 12345 short.bin>".to_owned(),
+        "receive /srv/demo: tree/notes.txt times <C0644 800 notes.txt>".to_owned(),
+        "receive /srv/demo: notes.txt times <C0644 800 notes.txt>".to_owned(),
     ];
     for (key, bytes) in [(0, 0), (1, 0), (3, 0)] {
         expected.push(format!("{key}: {ok} {bytes}"));
@@ -67,9 +71,9 @@ fn a_tree_goes_up() {
 #[test]
 fn a_tree_comes_down() {
     let mut scp = Scp::<usize>::new(Direction::Send, &["/srv/demo/tree/".into()], false);
-    assert_eq!(scp.path(b"tree"), "/srv/demo/tree");
+    assert_eq!((scp.base.clone(), scp.names(b"tree")), ("/srv/demo/".into(), b"tree".to_vec()));
     scp.directories.push(Directory { name: "tree".into(), key: None });
-    assert_eq!(scp.path(b"a"), "/srv/demo/tree/a");
+    assert_eq!(scp.names(b"a"), b"tree/a");
     let seen = recorded("scp-down-tree.recording", Direction::Send);
     assert!(seen.contains(&"list /srv/tree times <D0755 0 tree>".to_owned()), "{seen:#?}");
     assert!(
@@ -92,13 +96,35 @@ fn a_tree_comes_down() {
 }
 
 #[test]
+fn where_a_file_lands_is_told_where_it_is_known_and_else_what_is_known() {
+    let lands = |base: &'static str, into_directory: bool| {
+        let mut scp = Scp::new(Direction::Receive, &[base.into()], into_directory);
+        scp.sink(b"\0").unwrap();
+        let steps = source(&mut scp, b"C0644 5 x\n");
+        let [Step::Action(action)] = &steps[..] else { panic!("{steps:?}") };
+        let text = |it: &Option<Bytes>| it.as_ref().map(|it| it.escape_ascii().to_string());
+        (text(&action.operation.path).unwrap(), text(&action.operation.name))
+    };
+    // An existing folder, or the file's new name.
+    for base in ["/srv/x", "/srv/y", "x", "/srv/x/", "..x", "/srv/.x", "~"] {
+        assert_eq!(lands(base, false), (base.to_owned(), Some("x".to_owned())));
+    }
+    for (base, path) in
+        [(".", "./x"), ("/", "/x"), ("/srv/..", "/srv/../x"), ("..", "../x"), ("a/.", "a/./x")]
+    {
+        assert_eq!(lands(base, false), (path.to_owned(), None));
+    }
+    assert_eq!(lands("/srv/x", true), ("/srv/x/x".to_owned(), None));
+}
+
+#[test]
 fn a_file_that_the_target_refuses() {
     assert_eq!(
         recorded("scp-up-refused.recording", Direction::Receive),
         [
-            "receive /srv/demo/notes.txt <C0644 800 notes.txt>",
+            "receive /srv/demo: notes.txt <C0644 800 notes.txt>",
             "0: Some((1, b\"scp: /srv/demo/block/notes.txt: Is a directory\")) 0",
-            "receive /srv/demo/empty <C0644 0 empty>",
+            "receive /srv/demo: empty <C0644 0 empty>",
             "1: Some((0, b\"\")) 0 whole",
         ]
     );
@@ -116,7 +142,7 @@ fn the_hash_is_that_of_the_file() {
             _ => None,
         });
         let found = found.unwrap();
-        let hash = found.read.sha256_from_start().or(found.written.sha256_from_start());
+        let hash = found.read.sha256_of_whole().or(found.written.sha256_of_whole());
         assert_eq!((hash, found.size), (Some(sha256(&notes)), Some(800)));
     }
 }
@@ -195,7 +221,7 @@ fn nothing_goes_on_before_the_sink_has_answered() {
     let part = |bytes: &'static str| Step::Part { action: 1, bytes: bytes.into() };
     assert_eq!(steps, [part("hello"), part("\0")]);
     let found = scp.sink(b"\0").unwrap();
-    assert_eq!(found[0].outcome.written.sha256_from_start(), Some(sha256(b"hello")));
+    assert_eq!(found[0].outcome.written.sha256_of_whole(), Some(sha256(b"hello")));
     assert_eq!(source(&mut scp, b"").len(), 1);
 }
 
@@ -306,7 +332,7 @@ fn a_client_may_answer_before_it_is_asked() {
     let steps = source(&mut scp, b"C0644 5 a\nhello\0C0644 0 b\n");
     assert_eq!(steps.len(), 4);
     let found = scp.sink(b"\0").unwrap();
-    assert_eq!(found[0].outcome.read.sha256_from_start(), Some(sha256(b"hello")));
+    assert_eq!(found[0].outcome.read.sha256_of_whole(), Some(sha256(b"hello")));
 }
 
 #[test]
@@ -345,14 +371,16 @@ fn names_and_paths_are_bytes() {
     scp.sink(b"\0").unwrap();
     let steps = scp.source(Bytes::from_static(b"C0644 0 \xfe\n")).unwrap();
     let [Step::Action(action)] = &steps[..] else { panic!("{steps:?}") };
-    assert_eq!(action.operation.path.as_deref(), Some(&b"/\xff/\xfe"[..]));
-    let path = |direction, base: &'static str, into, name: &[u8]| {
-        Scp::<()>::new(direction, &[base.into()], into).path(name)
+    assert_eq!(action.operation.path.as_deref(), Some(&b"/\xff"[..]));
+    assert_eq!(action.operation.name.as_deref(), Some(&b"\xfe"[..]));
+    let sent = |paths: &[&'static str], name: &[u8]| {
+        let paths: Vec<Bytes> =
+            paths.iter().map(|path| Bytes::from_static(path.as_bytes())).collect();
+        let scp = Scp::<()>::new(Direction::Send, &paths, false);
+        join(&scp.base, &scp.names(name))
     };
-    assert_eq!(path(Direction::Receive, "/tmp/a", false, b"a"), "/tmp/a");
-    assert_eq!(path(Direction::Receive, "/tmp/a", true, b"a"), "/tmp/a/a");
-    assert_eq!(path(Direction::Receive, "new", false, b"a"), "new/a");
-    assert_eq!(path(Direction::Send, "*.txt", false, b"a.txt"), "a.txt");
-    assert_eq!(path(Direction::Send, "/", false, b"a"), "a");
-    assert_eq!(Scp::<()>::new(Direction::Send, &["/a".into(), "/b".into()], false).path(b"b"), "b");
+    assert_eq!(sent(&["*.txt"], b"a.txt"), b"a.txt");
+    assert_eq!(sent(&["/"], b"a"), b"a");
+    assert_eq!(sent(&["/srv/a/"], b"a"), b"/srv/a");
+    assert_eq!(sent(&["/a", "/b"], b"b"), b"b");
 }

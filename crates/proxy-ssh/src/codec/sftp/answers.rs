@@ -1,11 +1,11 @@
 //! Reads the target's stream as it goes by.
 
-use super::PACKET_BYTES_MAX;
 use super::files::{Files, Pending};
 use super::packet::{
     ATTRS, DATA, EXTENDED_REPLY, FIRST_ATTRIBUTES_BYTES_MAX, HANDLE, HANDLE_BYTES_MAX, HEAD_BYTES,
     NAME, STATUS, VERSION, VERSION_SPOKEN, first_attributes,
 };
+use super::{Answers, PACKET_BYTES_MAX};
 use crate::codec::Malformed;
 use crate::codec::operation::{Finding, Status};
 use crate::codec::reader::{self, u32_at};
@@ -21,8 +21,8 @@ enum Inside {
     Head,
     /// In the fields that say something: `want` bytes of them, then `behind` that do not.
     Fields { kind: u8, pending: Option<Pending>, want: usize, behind: usize },
-    /// In the data of a DATA.
-    Data { pending: Option<Pending>, left: usize, done: usize, behind: usize },
+    /// In the data of a DATA; whether it is content of a file.
+    Data { pending: Option<Pending>, content: bool, left: usize, done: usize, behind: usize },
     /// Before the end of a packet that has nothing more to say.
     Behind { left: usize },
 }
@@ -43,20 +43,20 @@ impl Reader {
         &mut self,
         mut chunk: &[u8],
         files: &mut Files<K>,
-    ) -> Result<Vec<Finding<K>>, Malformed> {
-        let mut found = Vec::new();
+    ) -> Result<Answers<K>, Malformed> {
+        let (mut found, mut control) = (Vec::new(), Vec::new());
         loop {
             match self.inside {
                 Inside::Head => {
-                    if !self.collect(HEAD_BYTES, &mut chunk) {
-                        return Ok(found);
+                    if !self.collect(HEAD_BYTES, &mut chunk, &mut control) {
+                        break;
                     }
                     let head = self.held.split();
                     self.inside = head_of(&head, files)?;
                 }
                 Inside::Fields { kind, pending, want, behind } => {
-                    if !self.collect(want, &mut chunk) {
-                        return Ok(found);
+                    if !self.collect(want, &mut chunk, &mut control) {
+                        break;
                     }
                     let fields = self.held.split().freeze();
                     self.inside = if kind == DATA {
@@ -70,37 +70,43 @@ impl Reader {
                         behind_fields(behind)
                     };
                 }
-                Inside::Data { pending, left, done, behind } => {
+                Inside::Data { pending, content, left, done, behind } => {
                     let (piece, rest) = chunk.split_at_checked(left).unwrap_or((chunk, &[]));
                     chunk = rest;
-                    if let Some(Pending::Read { file, at }) = pending {
+                    if let Some(Pending::Read { file, at, .. }) = pending {
                         files.read(file, at.saturating_add(done as u64), piece);
                     }
+                    if !content {
+                        control.extend_from_slice(piece);
+                    }
                     let (left, done) = (left - piece.len(), done + piece.len());
-                    self.inside = Inside::Data { pending, left, done, behind };
+                    self.inside = Inside::Data { pending, content, left, done, behind };
                     if left > 0 {
-                        return Ok(found);
+                        break;
                     }
                     data_over(pending, files, &mut found);
                     self.inside = behind_fields(behind);
                 }
                 Inside::Behind { left } => {
-                    let length = left.min(chunk.len());
-                    chunk = chunk.get(length..).unwrap_or_default();
-                    self.inside = behind_fields(left - length);
-                    if length < left {
-                        return Ok(found);
+                    let (piece, rest) = chunk.split_at_checked(left).unwrap_or((chunk, &[]));
+                    chunk = rest;
+                    control.extend_from_slice(piece);
+                    self.inside = behind_fields(left - piece.len());
+                    if piece.len() < left {
+                        break;
                     }
                 }
             }
         }
+        Ok(Answers { found, control: control.into() })
     }
 
     /// Collects so many bytes; says whether they are there.
-    fn collect(&mut self, want: usize, chunk: &mut &[u8]) -> bool {
+    fn collect(&mut self, want: usize, chunk: &mut &[u8], control: &mut Vec<u8>) -> bool {
         let missing = want.saturating_sub(self.held.len());
         let (piece, rest) = chunk.split_at_checked(missing).unwrap_or((chunk, &[]));
         self.held.extend_from_slice(piece);
+        control.extend_from_slice(piece);
         *chunk = rest;
         self.held.len() >= want
     }
@@ -143,13 +149,17 @@ fn data_of(fields: &[u8], pending: Option<Pending>, rest: usize) -> Result<Insid
     let left = u32_at(fields, 0).and_then(|length| usize::try_from(length).ok());
     let left = left.ok_or(malformed)?;
     let behind = rest.checked_sub(left).ok_or(malformed)?;
-    Ok(Inside::Data { pending, left, done: 0, behind })
+    // No target answers with more than it was asked for.
+    let asked = match pending {
+        Some(Pending::Read { length, .. }) => usize::try_from(length).unwrap_or(usize::MAX),
+        _ => 0,
+    };
+    Ok(Inside::Data { pending, content: left <= asked, left, done: 0, behind })
 }
 
 fn data_over<K: Clone>(pending: Option<Pending>, files: &mut Files<K>, found: &mut Found<K>) {
     match pending {
         None => {}
-        Some(Pending::Stray(ticket)) => found.extend(files.over(ticket, Status::ok())),
         Some(pending @ Pending::Read { .. }) => found.extend(files.one_answered(pending)),
         Some(other) => with_status(other, Status::strange(), files, found),
     }
@@ -217,7 +227,7 @@ fn with_status<K: Clone>(
 ) {
     match pending {
         Pending::Neutral => {}
-        Pending::Open(ticket) | Pending::Single(ticket) | Pending::Stray(ticket) => {
+        Pending::Open(ticket) | Pending::Single(ticket) => {
             found.extend(files.over(ticket, status));
         }
         Pending::Adjust { action, .. } | Pending::Copy { action, .. } => {

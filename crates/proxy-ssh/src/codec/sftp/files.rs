@@ -1,6 +1,6 @@
 //! What is open, and what waits for an answer.
 
-use super::packet::{self, END_OF_FILE};
+use super::packet::END_OF_FILE;
 use super::{HANDLES_MAX, OUTSTANDING_HARD_MAX, REORDER_BYTES_MAX};
 use crate::codec::Malformed;
 use crate::codec::operation::{Finding, OpenFlags, Operation, Outcome, Run, Status};
@@ -26,8 +26,8 @@ pub(super) enum Pending {
     Adjust { action: u64, file: u64, size: Option<u64> },
     /// An action that copies from one open file into another.
     Copy { action: u64, into: u64 },
-    /// Data of a file from here on.
-    Read { file: u64, at: u64 },
+    /// Data of a file from here on, so many bytes at most.
+    Read { file: u64, at: u64, length: u32 },
     /// So many bytes for a file, up to this place of it.
     Write { file: u64, bytes: u64, end: u64 },
     /// The end of a file.
@@ -36,8 +36,6 @@ pub(super) enum Pending {
     Inspect { file: u64 },
     /// Entries of an open directory.
     Entries { file: u64 },
-    /// An effect on an unknown handle.
-    Stray(u64),
 }
 
 impl Pending {
@@ -51,8 +49,13 @@ impl Pending {
             | Self::Inspect { file }
             | Self::Entries { file } => Some(file),
             Self::Copy { into, .. } => Some(into),
-            Self::Neutral | Self::Open(_) | Self::Single(_) | Self::Stray(_) => None,
+            Self::Neutral | Self::Open(_) | Self::Single(_) => None,
         }
+    }
+
+    /// Whether it may change the size of the open file that it is about.
+    fn resizes(self) -> bool {
+        matches!(self, Self::Write { .. } | Self::Copy { .. } | Self::Adjust { size: Some(_), .. })
     }
 }
 
@@ -69,19 +72,12 @@ struct Waiting<K> {
 struct Opening {
     path: Option<Bytes>,
     flags: OpenFlags,
-    /// Strays that had been sent before; `None` when one of them was not answered.
-    strays: Option<u64>,
 }
 
 impl Opening {
-    /// Whether it begins with an empty file.
-    fn empties(&self) -> bool {
-        self.flags.has(OpenFlags::TRUNCATE | OpenFlags::EXCLUSIVE)
-    }
-
     /// Whether what is written goes behind what is there, wherever that ends.
     fn grows_from_unknown(&self) -> bool {
-        self.flags.has(OpenFlags::APPEND) && !self.empties()
+        self.flags.has(OpenFlags::APPEND) && !self.flags.empties()
     }
 }
 
@@ -96,12 +92,22 @@ pub(super) struct File<K> {
     /// Bytes sent to a file that only grows.
     appended: u64,
     outstanding: u32,
+    /// Of these, what may change its size.
+    resizing: u32,
     /// Set when the handle is over: whether its end was seen, and the target's answer to it.
     closed: Option<(bool, Option<Status>)>,
     trouble: Option<Status>,
     entries: u64,
     size: Option<u64>,
     mode: Option<u32>,
+}
+
+impl<K> File<K> {
+    /// A request about it waits no longer for its answer.
+    fn answered(&mut self, pending: Pending) {
+        self.outstanding = self.outstanding.saturating_sub(1);
+        self.resizing = self.resizing.saturating_sub(u32::from(pending.resizes()));
+    }
 }
 
 /// What is open, and what waits for an answer.
@@ -114,8 +120,6 @@ pub(super) struct Files<K> {
     tickets: u64,
     /// OPEN and OPENDIR without an answer.
     openings: usize,
-    strays_sent: u64,
-    strays_pending: u64,
     path_bytes: usize,
     reorder_bytes: usize,
 }
@@ -129,8 +133,6 @@ impl<K> Default for Files<K> {
             handles: HashMap::new(),
             tickets: 0,
             openings: 0,
-            strays_sent: 0,
-            strays_pending: 0,
             path_bytes: 0,
             reorder_bytes: REORDER_BYTES_MAX,
         }
@@ -146,6 +148,11 @@ impl<K: Clone> Files<K> {
     /// The file that a handle stands for, if its opening was recorded.
     pub(super) fn of_handle(&self, handle: &[u8]) -> Option<u64> {
         self.handles.get(handle).copied()
+    }
+
+    /// The same, and from here on the handle stands for nothing.
+    pub(super) fn take_handle(&mut self, handle: &[u8]) -> Option<u64> {
+        self.handles.remove(handle)
     }
 
     /// The key and the path of an open file.
@@ -185,20 +192,12 @@ impl<K: Clone> Files<K> {
         // A copy: a slice would keep the whole chunk alive as long as the file is open.
         let path = path.map(|path| Bytes::copy_from_slice(path));
         self.path_bytes += path.as_ref().map_or(0, Bytes::len);
-        let strays = (self.strays_pending == 0).then_some(self.strays_sent);
         let flags = operation.flags.unwrap_or_default();
-        let opening = Some(Opening { path, flags, strays });
+        let opening = Some(Opening { path, flags });
         let ticket = self.ticket();
         self.waiting.insert(ticket, Waiting { request_id, key: None, opening });
         self.openings += 1;
         ticket
-    }
-
-    /// A ticket for an effect on an unknown handle.
-    pub(super) fn begin_stray(&mut self, request_id: u32) -> u64 {
-        self.strays_sent += 1;
-        self.strays_pending += 1;
-        self.begin(request_id)
     }
 
     /// Whether a request id may be used now.
@@ -216,6 +215,10 @@ impl<K: Clone> Files<K> {
     pub(super) fn sent(&mut self, request_id: u32, pending: Pending) {
         if let Some(file) = pending.file().and_then(|file| self.files.get_mut(&file)) {
             file.outstanding += 1;
+            file.resizing += u32::from(pending.resizes());
+        }
+        if let Pending::Adjust { file, size: Some(_), .. } = pending {
+            self.resized(file);
         }
         self.pending.insert(request_id, pending);
     }
@@ -233,14 +236,10 @@ impl<K: Clone> Files<K> {
             self.openings -= 1;
             self.forget_path(&opening);
         }
-        match self.pending.remove(&waiting.request_id)? {
-            Pending::Stray(_) => self.strays_pending -= 1,
-            pending => {
-                // Nothing was recorded of an end that could be waited for.
-                if let Some(file) = pending.file().and_then(|file| self.files.get_mut(&file)) {
-                    file.outstanding = file.outstanding.saturating_sub(1);
-                }
-            }
+        let pending = self.pending.remove(&waiting.request_id)?;
+        // Nothing was recorded of an end that could be waited for.
+        if let Some(file) = pending.file().and_then(|file| self.files.get_mut(&file)) {
+            file.answered(pending);
         }
         Some(waiting.request_id)
     }
@@ -282,11 +281,7 @@ impl<K: Clone> Files<K> {
 
     /// The request that an answer is for; `None` for an answer to nothing, which says nothing.
     pub(super) fn answered(&mut self, request_id: u32) -> Option<Pending> {
-        let pending = self.pending.remove(&request_id)?;
-        if matches!(pending, Pending::Stray(_)) {
-            self.strays_pending -= 1;
-        }
-        Some(pending)
+        self.pending.remove(&request_id)
     }
 
     /// A HANDLE answered an OPEN.
@@ -298,24 +293,19 @@ impl<K: Clone> Files<K> {
             self.forget_path(&opening);
             return None;
         };
-        let guessed = opening.strays != Some(self.strays_sent);
         // A target that gives a handle again has closed what it stood for.
         let before = self.handles.insert(handle.clone(), ticket);
         let over = before.and_then(|file| self.close(file, false, None));
-        let (mut read, mut written) = (Tally::default(), Tally::default());
-        if guessed {
-            read.scatter(&mut self.reorder_bytes);
-            written.scatter(&mut self.reorder_bytes);
-        }
-        let size = opening.empties().then_some(0);
+        let size = opening.flags.empties().then_some(0);
         let file = File {
             key,
             handle,
             opening,
-            read,
-            written,
+            read: Tally::default(),
+            written: Tally::default(),
             appended: 0,
             outstanding: 0,
+            resizing: 0,
             closed: None,
             trouble: None,
             entries: 0,
@@ -368,7 +358,7 @@ impl<K: Clone> Files<K> {
     pub(super) fn one_answered(&mut self, pending: Pending) -> Option<Finding<K>> {
         let ticket = pending.file()?;
         let file = self.files.get_mut(&ticket)?;
-        file.outstanding = file.outstanding.saturating_sub(1);
+        file.answered(pending);
         self.settle(ticket)
     }
 
@@ -392,11 +382,21 @@ impl<K: Clone> Files<K> {
         }
     }
 
+    /// A request goes to the target that cuts a file, or makes it longer: what was transferred
+    /// before is then not what the file holds, whether the end of it is seen or not.
+    fn resized(&mut self, file: u64) {
+        let Some(file) = self.files.get_mut(&file) else { return };
+        file.read.scatter(&mut self.reorder_bytes);
+        file.written.scatter(&mut self.reorder_bytes);
+        file.size = None;
+    }
+
     /// The target changed what a file holds, by itself.
     pub(super) fn changed(&mut self, pending: Pending) {
         match pending {
             Pending::Adjust { file, size: Some(size), .. } => {
-                if let Some(file) = self.files.get_mut(&file) {
+                // Between others that do the same only the target knows which was the last.
+                if let Some(file) = self.files.get_mut(&file).filter(|file| file.resizing == 1) {
                     file.size = Some(size);
                 }
             }
@@ -413,7 +413,7 @@ impl<K: Clone> Files<K> {
     /// The target told attributes of an open file.
     pub(super) fn inspected(&mut self, ticket: u64, size: Option<u64>, mode: Option<u32>) {
         if let Some(file) = self.files.get_mut(&ticket) {
-            file.size = size.or(file.size);
+            file.size = size.filter(|_| file.resizing == 0).or(file.size);
             file.mode = mode.or(file.mode);
         }
     }
@@ -430,8 +430,9 @@ impl<K: Clone> Files<K> {
         let budget = &mut self.reorder_bytes;
         let (read_end, written_end) = (file.read.next(), file.written.next());
         let met_end = file.read.met_end() || (read_end > 0 && file.size == Some(read_end));
-        let filled = file.opening.empties() && file.size == Some(written_end);
-        let size = if file.read.met_end() { Some(read_end) } else { file.size };
+        let filled = file.opening.flags.empties() && file.size == Some(written_end);
+        let only_read = file.read.met_end() && file.written.is_untouched();
+        let size = if only_read { Some(read_end) } else { file.size };
         let (complete, status) = file.closed.unwrap_or((false, None));
         let mut written = file.written.finish(filled, budget);
         if let Run::InOrder { from, .. } = &mut written.run
@@ -464,11 +465,5 @@ impl<K: Clone> Files<K> {
             found.insert(ticket, self.found(file));
         }
         found.into_values().collect()
-    }
-
-    /// The answer to an OPEN that the observer cannot follow.
-    pub(super) fn too_many(request_id: u32) -> Bytes {
-        let text = format!("more than {HANDLES_MAX} files are open");
-        packet::status(request_id, packet::FAILURE, &text)
     }
 }

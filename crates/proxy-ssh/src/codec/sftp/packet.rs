@@ -39,6 +39,8 @@ pub(super) const END_OF_FILE: u32 = 1;
 pub(super) const PERMISSION_DENIED: u32 = 3;
 /// `SSH_FX_FAILURE`.
 pub(super) const FAILURE: u32 = 4;
+/// `SSH_FX_OP_UNSUPPORTED`.
+pub(super) const UNSUPPORTED: u32 = 8;
 
 /// The version that is spoken.
 pub(super) const VERSION_SPOKEN: u32 = 3;
@@ -88,15 +90,17 @@ pub(super) enum Request {
     Init { version: u32 },
     /// Without an effect, and nothing to learn from its answer.
     Neutral,
+    /// The same, about an open file.
+    NeutralOn { handle: Bytes, name: Bytes },
     /// Asks for the attributes of an open file.
     Inspect { handle: Bytes },
     /// Asks for further entries of an open directory.
     Entries { handle: Bytes },
     /// Asks for data.
-    Read { handle: Bytes, at: u64 },
+    Read { handle: Bytes, at: u64, length: u32 },
     /// Closes a file or directory.
     Close { handle: Bytes },
-    /// A whole WRITE, where it is not passed on piecewise.
+    /// A whole WRITE: its handle stands for nothing, else its data is passed on piecewise.
     Write,
     /// Opens a file or directory.
     Open(Operation),
@@ -108,6 +112,8 @@ pub(super) enum Request {
     Copy { from: Bytes, into: Bytes, operation: Operation },
     /// A type that version 3 does not have: nobody knows whether it is answered.
     Unknown(Operation),
+    /// Asks to speak another version from here on.
+    OtherVersion(Operation),
 }
 
 /// Reads the request in a whole packet. Like OpenSSH's server, it takes no offence at bytes
@@ -180,9 +186,8 @@ fn open_directory(mut fields: Reader) -> Option<Request> {
 
 fn read(mut fields: Reader) -> Option<Request> {
     let handle = fields.string()?;
-    let at = fields.u64()?;
-    fields.u32()?;
-    Some(Request::Read { handle, at })
+    let (at, length) = (fields.u64()?, fields.u32()?);
+    Some(Request::Read { handle, at, length })
 }
 
 fn one_path(mut fields: Reader, kind: Kind, request: &'static str) -> Option<Request> {
@@ -232,9 +237,12 @@ fn adjust(mut fields: Reader) -> Option<Request> {
 fn extended(mut fields: Reader) -> Option<Request> {
     let name = fields.string()?;
     match name.as_ref() {
+        b"fstatvfs@openssh.com" | b"fsync@openssh.com" => {
+            Some(Request::NeutralOn { handle: fields.string()?, name })
+        }
+        // Section 5.5 of draft-ietf-secsh-filexfer-13.
+        b"version-select" => Some(Request::OtherVersion(Operation::new(Kind::Other, name))),
         b"statvfs@openssh.com"
-        | b"fstatvfs@openssh.com"
-        | b"fsync@openssh.com"
         | b"limits@openssh.com"
         | b"expand-path@openssh.com"
         | b"home-directory"

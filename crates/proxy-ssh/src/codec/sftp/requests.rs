@@ -3,9 +3,9 @@
 use super::files::{Files, Pending};
 use super::packet::{self, HANDLE_BYTES_MAX, HEAD_BYTES, INIT, Request, VERSION_SPOKEN, WRITE};
 use super::steps::{Class, Steps};
-use super::{COLLECTED_BYTES_MAX, PACKET_BYTES_MAX};
+use super::{COLLECTED_BYTES_MAX, PACKET_BYTES_MAX, Requests};
 use crate::codec::Malformed;
-use crate::codec::operation::{Denial, Kind, Operation, Step, Ticket};
+use crate::codec::operation::{Denial, Kind, Operation, Refusal, Ticket};
 use crate::codec::reader::{u32_at, u64_at};
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -54,12 +54,12 @@ impl Cutter {
         &mut self,
         chunk: Bytes,
         files: &mut Files<K>,
-    ) -> Result<Vec<Step<K>>, Malformed> {
+    ) -> Result<Requests<K>, Malformed> {
         let mut steps = Steps::over(chunk);
         while !steps.is_at_end() {
             match self.inside {
                 Inside::Data { file, at, left, behind } => {
-                    let piece = steps.take(left, Class::Part(file), files);
+                    let piece = steps.take_content(left, file, files);
                     files.write(file, at, &piece);
                     let (at, left) = (at.saturating_add(piece.len() as u64), left - piece.len());
                     self.inside = match left {
@@ -147,8 +147,8 @@ fn front<K: Clone>(bytes: &[u8], files: &Files<K>) -> Result<Front, Malformed> {
     Ok(if bytes.len() < whole { Front::Needs(whole) } else { Front::Whole(whole) })
 }
 
-/// Looks at the beginning of a WRITE; `None` when its handle is not known, so that it needs an
-/// event of its own.
+/// Looks at the beginning of a WRITE; `None` when its handle stands for nothing, so that it is not
+/// passed on.
 fn front_of_write<K: Clone>(
     bytes: &[u8],
     whole: usize,
@@ -221,13 +221,12 @@ fn one_packet<K: Clone>(
             }
             steps.action(Ticket(ticket), *operation, on, packet, files);
         }
-        Told::Refused(operation) => {
+        Told::Refused { operation, why } => {
             if let Some(length) = length {
                 steps.take_apart(length, files);
             }
-            let to_client = Files::<K>::too_many(request_id);
-            let denial = Denial { to_client, to_target: Bytes::new() };
-            steps.refused(*operation, denial, files);
+            let denial = Denial { to_client: refusal(request_id, why), to_target: Bytes::new() };
+            steps.refused(*operation, why, denial, files);
         }
     }
     Ok(())
@@ -250,42 +249,66 @@ fn greeting(packet: Bytes, version: u32) -> Bytes {
 enum Told<K> {
     Bytes(Class),
     Action { ticket: u64, operation: Box<Operation>, on: Option<K> },
-    Refused(Box<Operation>),
+    Refused { operation: Box<Operation>, why: Refusal },
+}
+
+/// What the client is told of something that is not passed on.
+fn refusal(request_id: u32, why: Refusal) -> Bytes {
+    let (code, text) = match why {
+        Refusal::TooManyOpen => (packet::FAILURE, "Loggia: too many files are open"),
+        Refusal::UnknownHandle => (packet::FAILURE, "Loggia: no open file has this handle"),
+        Refusal::OtherVersion => (packet::UNSUPPORTED, "Loggia: only version 3 is spoken here"),
+    };
+    packet::status(request_id, code, text)
 }
 
 fn told<K: Clone>(request: Request, id: u32, files: &mut Files<K>) -> Told<K> {
-    let of_file = |files: &mut Files<K>, handle: &Bytes, pending: fn(u64) -> Pending| {
-        let file = files.of_handle(handle);
-        files.sent(id, file.map_or(Pending::Neutral, pending));
-        file
-    };
     match request {
         Request::Init { .. } | Request::Neutral => {
             files.sent(id, Pending::Neutral);
             Told::Bytes(Class::Neutral)
         }
-        Request::Inspect { handle } => {
-            of_file(files, &handle, |file| Pending::Inspect { file });
-            Told::Bytes(Class::Neutral)
-        }
-        Request::Entries { handle } => {
-            of_file(files, &handle, |file| Pending::Entries { file });
-            Told::Bytes(Class::Neutral)
-        }
-        Request::Close { handle } => {
-            let file = of_file(files, &handle, |file| Pending::Close { file });
-            Told::Bytes(file.map_or(Class::Neutral, Class::Part))
-        }
-        Request::Read { handle, at } => match files.of_handle(&handle) {
+        Request::NeutralOn { handle, name } => match files.of_handle(&handle) {
+            Some(_) => {
+                files.sent(id, Pending::Neutral);
+                Told::Bytes(Class::Neutral)
+            }
+            None => unknown_handle(Operation::new(Kind::Other, name)),
+        },
+        Request::Inspect { handle } => match files.of_handle(&handle) {
             Some(file) => {
-                files.begin_read(file, at);
-                files.sent(id, Pending::Read { file, at });
+                files.sent(id, Pending::Inspect { file });
+                Told::Bytes(Class::Neutral)
+            }
+            None => unknown_handle(other("fstat")),
+        },
+        Request::Entries { handle } => match files.of_handle(&handle) {
+            Some(file) => {
+                files.sent(id, Pending::Entries { file });
+                Told::Bytes(Class::Neutral)
+            }
+            None => unknown_handle(other("readdir")),
+        },
+        // From here on the handle stands for nothing, whenever the target gets to it.
+        Request::Close { handle } => match files.take_handle(&handle) {
+            Some(file) => {
+                files.sent(id, Pending::Close { file });
                 Told::Bytes(Class::Part(file))
             }
-            None => stray(other("read"), id, files),
+            None => unknown_handle(other("close")),
         },
-        Request::Write => stray(other("write"), id, files),
-        Request::Open(operation) if !files.has_room() => Told::Refused(Box::new(operation)),
+        Request::Read { handle, at, length } => match files.of_handle(&handle) {
+            Some(file) => {
+                files.begin_read(file, at);
+                files.sent(id, Pending::Read { file, at, length });
+                Told::Bytes(Class::Part(file))
+            }
+            None => unknown_handle(other("read")),
+        },
+        Request::Write => unknown_handle(other("write")),
+        Request::Open(operation) if !files.has_room() => {
+            Told::Refused { operation: Box::new(operation), why: Refusal::TooManyOpen }
+        }
         Request::Open(operation) => {
             let ticket = files.begin_open(id, &operation);
             files.sent(id, Pending::Open(ticket));
@@ -300,6 +323,9 @@ fn told<K: Clone>(request: Request, id: u32, files: &mut Files<K>) -> Told<K> {
         Request::Copy { from, into, operation } => copy(&from, &into, operation, id, files),
         // Not awaited: OpenSSH's server does not answer a type that it does not know.
         Request::Unknown(operation) => action(files.ticket(), operation),
+        Request::OtherVersion(operation) => {
+            Told::Refused { operation: Box::new(operation), why: Refusal::OtherVersion }
+        }
     }
 }
 
@@ -314,7 +340,7 @@ fn adjust<K: Clone>(
     id: u32,
     files: &mut Files<K>,
 ) -> Told<K> {
-    let Some(file) = files.of_handle(handle) else { return stray(operation, id, files) };
+    let Some(file) = files.of_handle(handle) else { return unknown_handle(operation) };
     let ticket = files.begin(id);
     let size = operation.attributes.size;
     files.sent(id, Pending::Adjust { action: ticket, file, size });
@@ -331,22 +357,21 @@ fn copy<K: Clone>(
     id: u32,
     files: &mut Files<K>,
 ) -> Told<K> {
-    let (source, target) = (files.of_handle(from), files.of_handle(into));
-    operation.path = source.and_then(|file| files.opened(file)).and_then(|opened| opened.1);
-    let (on, path) = target.and_then(|file| files.opened(file)).unzip();
+    let (Some(source), Some(into)) = (files.of_handle(from), files.of_handle(into)) else {
+        return unknown_handle(operation);
+    };
+    operation.path = files.opened(source).and_then(|opened| opened.1);
+    let (on, path) = files.opened(into).unzip();
     operation.path_to = path.flatten();
-    let (Some(_), Some(into)) = (source, target) else { return stray(operation, id, files) };
     let ticket = files.begin(id);
     files.sent(id, Pending::Copy { action: ticket, into });
     Told::Action { ticket, operation: Box::new(operation), on }
 }
 
-/// An effect on a handle that is not known. Most likely the target refuses it; but a
-/// client may have guessed the handle of a file that is being opened.
-fn stray<K: Clone>(operation: Operation, id: u32, files: &mut Files<K>) -> Told<K> {
-    let ticket = files.begin_stray(id);
-    files.sent(id, Pending::Stray(ticket));
-    action(ticket, operation)
+/// A request on a handle that is over, or was guessed before it was told: which file the target
+/// would take it for, nobody here can know.
+fn unknown_handle<K>(operation: Operation) -> Told<K> {
+    Told::Refused { operation: Box::new(operation), why: Refusal::UnknownHandle }
 }
 
 fn other(name: &'static str) -> Operation {

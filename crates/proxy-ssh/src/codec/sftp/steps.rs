@@ -1,7 +1,8 @@
 //! Makes steps from a chunk of the client's stream.
 
+use super::Requests;
 use super::files::Files;
-use crate::codec::operation::{Action, Denial, Operation, Step, Ticket};
+use crate::codec::operation::{Action, Denial, Operation, Refusal, Step, Ticket};
 use bytes::Bytes;
 
 /// Which step bytes belong to.
@@ -22,11 +23,20 @@ pub(super) struct Steps<K> {
     /// The class of what lies between.
     class: Class,
     steps: Vec<Step<K>>,
+    /// Everything that was taken and is not content of a file.
+    control: Vec<u8>,
 }
 
 impl<K: Clone> Steps<K> {
     pub(super) fn over(chunk: Bytes) -> Self {
-        Self { chunk, done: 0, at: 0, class: Class::Neutral, steps: Vec::new() }
+        Self {
+            chunk,
+            done: 0,
+            at: 0,
+            class: Class::Neutral,
+            steps: Vec::new(),
+            control: Vec::new(),
+        }
     }
 
     pub(super) fn is_at_end(&self) -> bool {
@@ -45,6 +55,17 @@ impl<K: Clone> Steps<K> {
 
     /// Takes the next `length` bytes, or what there is, into a step.
     pub(super) fn take(&mut self, length: usize, class: Class, files: &Files<K>) -> Bytes {
+        let piece = self.add(length, class, files);
+        self.control.extend_from_slice(&piece);
+        piece
+    }
+
+    /// Takes the next `length` bytes, or what there is, of what is written to an open file.
+    pub(super) fn take_content(&mut self, length: usize, file: u64, files: &Files<K>) -> Bytes {
+        self.add(length, Class::Part(file), files)
+    }
+
+    fn add(&mut self, length: usize, class: Class, files: &Files<K>) -> Bytes {
         if class != self.class {
             self.flush(files);
             self.class = class;
@@ -61,6 +82,7 @@ impl<K: Clone> Steps<K> {
         let piece = self.peek(length);
         self.at += piece.len();
         self.done = self.at;
+        self.control.extend_from_slice(&piece);
         piece
     }
 
@@ -84,9 +106,15 @@ impl<K: Clone> Steps<K> {
     }
 
     /// Puts an operation that is not followed.
-    pub(super) fn refused(&mut self, operation: Operation, denial: Denial, files: &Files<K>) {
+    pub(super) fn refused(
+        &mut self,
+        operation: Operation,
+        why: Refusal,
+        denial: Denial,
+        files: &Files<K>,
+    ) {
         self.flush(files);
-        self.steps.push(Step::Refused { operation, denial });
+        self.steps.push(Step::Refused { operation, why, denial });
     }
 
     /// Makes a step of what was taken since the last one.
@@ -98,10 +126,10 @@ impl<K: Clone> Steps<K> {
         }
     }
 
-    /// The steps, in order.
-    pub(super) fn finish(mut self, files: &Files<K>) -> Vec<Step<K>> {
+    /// The steps, in order, and what of the chunk is not content of a file.
+    pub(super) fn finish(mut self, files: &Files<K>) -> Requests<K> {
         self.flush(files);
-        self.steps
+        Requests { steps: self.steps, control: self.control.into() }
     }
 }
 

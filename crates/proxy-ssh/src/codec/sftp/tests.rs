@@ -2,10 +2,13 @@
 
 use super::*;
 use crate::codec::fuzz::{Seen, follow_sftp, recording};
-use crate::codec::operation::{Action, Content, Kind, Outcome, Run, Status};
+use crate::codec::operation::{Action, Content, Kind, Outcome, Refusal, Run, Status};
 use bytes::BufMut;
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
+use std::collections::VecDeque;
+
+mod lagging;
 
 fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
@@ -66,7 +69,7 @@ struct Followed {
 
 impl Followed {
     fn client(&mut self, bytes: &[u8]) -> Result<Vec<Step<usize>>, Malformed> {
-        let steps = self.sftp.requests(Bytes::copy_from_slice(bytes))?;
+        let Requests { steps, .. } = self.sftp.requests(Bytes::copy_from_slice(bytes))?;
         for step in &steps {
             if let Step::Action(action) = step {
                 self.sftp.recorded(action.ticket, self.actions);
@@ -94,7 +97,7 @@ impl Followed {
     }
 
     fn server(&mut self, bytes: &[u8]) -> Vec<Finding<usize>> {
-        self.sftp.answers(bytes).unwrap()
+        self.sftp.answers(bytes).unwrap().found
     }
 
     /// A file that is open under `name`.
@@ -179,7 +182,7 @@ fn the_hash_is_that_of_the_file() {
             _ => None,
         });
         let outcome = outcome.unwrap();
-        outcome.read.sha256_from_start().or(outcome.written.sha256_from_start())
+        outcome.read.sha256_of_whole().or(outcome.written.sha256_of_whole())
     };
     assert_eq!(hash_of(Kind::OpenWrite, b"notes.txt"), Some(notes));
     assert_eq!(hash_of(Kind::OpenRead, b"notes.txt"), Some(notes));
@@ -249,12 +252,13 @@ fn data_is_passed_on_before_the_packet_is_whole_and_shares_its_memory() {
     let whole = write(2, b"h", 0, &[7; 1000]);
     assert_eq!(followed.part(&whole[..100]), key);
     let chunk = Bytes::copy_from_slice(&whole[100..]);
-    let steps = followed.sftp.requests(chunk.clone()).unwrap();
+    let Requests { steps, control } = followed.sftp.requests(chunk.clone()).unwrap();
+    assert_eq!(control, "", "it is content of a file, all of it");
     let [Step::Part { action, bytes }] = &steps[..] else { panic!("{steps:?}") };
     assert_eq!((*action, bytes.as_ptr(), bytes.len()), (key, chunk.as_ptr(), chunk.len()));
     followed.server(&status(2, 0));
     let found = followed.closed(3, b"h");
-    assert_eq!(found.written.sha256_from_start(), Some(sha256(&[7; 1000])));
+    assert_eq!(found.written.sha256_of_whole(), Some(sha256(&[7; 1000])));
     assert_eq!(found.size, Some(1000));
 }
 
@@ -262,10 +266,11 @@ fn data_is_passed_on_before_the_packet_is_whole_and_shares_its_memory() {
 fn a_client_that_offers_more_is_held_to_version_3() {
     let mut sftp = Sftp::<()>::new();
     let init = packet(packet::INIT, b"\0\0\0\x06\0\0\0\x01a\0\0\0\x01b");
-    let steps = sftp.requests(init.into()).unwrap();
+    let Requests { steps, control } = sftp.requests(init.clone().into()).unwrap();
+    assert_eq!(control, init, "what the client said");
     let passed = packet(packet::INIT, b"\0\0\0\x03\0\0\0\x01a\0\0\0\x01b");
     assert_eq!(steps, vec![Step::Neutral(passed.into())]);
-    assert_eq!(sftp.answers(&packet(packet::VERSION, b"\0\0\0\x03rest")), Ok(vec![]));
+    assert_eq!(sftp.answers(&packet(packet::VERSION, b"\0\0\0\x03rest")).unwrap().found, []);
     let newer = packet(packet::VERSION, b"\0\0\0\x04");
     assert_eq!(sftp.answers(&newer), Err(Malformed::Version(4)));
 }
@@ -346,8 +351,7 @@ fn sizes_and_modes_come_from_attributes() {
     followed.server(&request(packet::ATTRS, 4, &[attributes]));
     let found = followed.closed(5, b"h");
     assert_eq!((found.size, found.mode), (Some(2), Some(0o100644)));
-    let cut = Run::InOrder { from: Some(0), whole: false, sha256: sha256(b"abcd") };
-    assert_eq!(found.written.run, cut, "the file was cut behind what was written");
+    assert_eq!(found.written.run, Run::Scattered, "the file was cut behind what was written");
 }
 
 #[test]
@@ -396,24 +400,7 @@ fn an_answer_of_the_wrong_type_ends_its_action_and_opens_nothing() {
     let codes: Vec<u32> =
         found.into_iter().map(|found| found.outcome.status.unwrap().code).collect();
     assert_eq!(codes, [Status::STRANGE, Status::STRANGE]);
-    assert_eq!(followed.action(&write(3, b"h", 0, b"x")).operation.kind, Kind::Other);
-}
-
-#[test]
-fn a_handle_that_is_over_is_not_known_any_more() {
-    let mut followed = Followed::default();
-    followed.opened(1, b"h", WRITES);
-    followed.closed(2, b"h");
-    let action = followed.action(&write(3, b"h", 0, b"late"));
-    assert_eq!(
-        (action.operation.kind, &action.operation.request[..]),
-        (Kind::Other, &b"write"[..])
-    );
-    assert_eq!(followed.action(&read(4, b"h", 0, 1)).operation.request, "read");
-    let found = followed.server(&[status(3, 4), data(4, b"x")].concat());
-    assert_eq!(found.len(), 2);
-    // A closing of nothing is for the target to refuse.
-    assert!(matches!(&followed.client(&close(5, b"h")).unwrap()[..], [Step::Neutral(_)]));
+    assert!(is_unknown(&followed.client(&write(3, b"h", 0, b"x")).unwrap()[0], "write"));
 }
 
 #[test]
@@ -427,29 +414,149 @@ fn a_handle_given_again_is_another_file() {
     assert_eq!((found[0].action, found[0].outcome.complete), (first, false));
     assert_eq!(followed.part(&write(4, b"h", 0, b"cd")), first + 1);
     followed.server(&status(4, 0));
-    assert_eq!(followed.closed(5, b"h").written.sha256_from_start(), Some(sha256(b"cd")));
+    assert_eq!(followed.closed(5, b"h").written.sha256_of_whole(), Some(sha256(b"cd")));
 }
 
 #[test]
-fn a_guessed_handle_leaves_no_false_hash() {
+fn a_guessed_handle_goes_nowhere() {
     let mut followed = Followed::default();
-    // The target opens the file, takes the write, and answers both: all before we know.
+    // The target would open the file and take the write, before anybody here knows.
     let guess = [open(1, b"/a", WRITES), write(2, b"\0\0\0\0", 0, b"evil")].concat();
     let steps = followed.client(&guess).unwrap();
-    let [Step::Action(_), Step::Action(stray)] = &steps[..] else { panic!("{steps:?}") };
-    assert_eq!(stray.bytes, write(2, b"\0\0\0\0", 0, b"evil"));
-    followed.server(&[handle(1, b"\0\0\0\0"), status(2, 0)].concat());
-    followed.part(&write(3, b"\0\0\0\0", 0, b"good"));
-    followed.server(&status(3, 0));
-    let found = followed.closed(4, b"\0\0\0\0");
-    assert_eq!(found.written, Content { bytes: 4, run: Run::Scattered });
-    // Neither when the guess waits while the file is opened.
-    followed.client(&write(5, b"x", 0, b"evil")).unwrap();
-    followed.opened(6, b"x", WRITES);
-    followed.server(&status(5, 0));
-    assert_eq!(followed.closed(7, b"x").written.run, Run::Scattered);
-    followed.opened(8, b"x", WRITES);
-    assert_eq!(followed.closed(9, b"x").written, content_of_empty(), "after it all is well");
+    let [Step::Action(_), refused] = &steps[..] else { panic!("{steps:?}") };
+    assert!(is_unknown(refused, "write"), "{refused:?}");
+    // The number of what was refused is free again.
+    followed.server(&handle(1, b"\0\0\0\0"));
+    followed.part(&write(2, b"\0\0\0\0", 0, b"good"));
+    followed.server(&status(2, 0));
+    assert_eq!(followed.closed(3, b"\0\0\0\0").written.sha256_of_whole(), Some(sha256(b"good")));
+}
+
+/// Whether it is refused because its handle stands for nothing.
+fn is_unknown(step: &Step<usize>, request: &str) -> bool {
+    matches!(step, Step::Refused { operation, why: Refusal::UnknownHandle, .. }
+        if operation.request == request)
+}
+
+#[test]
+fn a_handle_is_over_when_its_closing_is_sent() {
+    let mut followed = Followed::default();
+    followed.opened(1, b"h", WRITES);
+    followed.part(&close(2, b"h"));
+    followed.action(&open(3, b"/other", WRITES));
+    let attributes = b"\0\0\0\x04\0\0\x09\xff";
+    let copy = [&string(b"copy-data")[..], &string(b"h"), &[0; 16], &string(b"h"), &[0; 8]];
+    for (request, bytes) in [
+        ("write", write(4, b"h", 0, b"evil")),
+        ("read", read(4, b"h", 0, 1)),
+        ("fsetstat", request(10, 4, &[&string(b"h"), attributes])),
+        ("fstat", request(8, 4, &[&string(b"h")])),
+        ("readdir", request(12, 4, &[&string(b"h")])),
+        ("close", close(4, b"h")),
+        ("copy-data", request(200, 4, &copy)),
+        ("fsync@openssh.com", request(200, 4, &[&string(b"fsync@openssh.com"), &string(b"h")])),
+    ] {
+        let steps = followed.client(&bytes).unwrap();
+        assert!(is_unknown(&steps[0], request), "{request}: {steps:?}");
+    }
+    let found = followed.server(&[status(2, 0), handle(3, b"h")].concat());
+    assert_eq!((found[0].action, found[0].outcome.complete), (0, true));
+    assert_eq!(followed.part(&write(5, b"h", 0, b"good")), 1);
+}
+
+#[test]
+fn what_is_not_content_of_a_file_is_told_apart() {
+    let mut followed = Followed::default();
+    followed.opened(1, b"h", WRITES | 1);
+    let asked = [
+        request(17, 2, &[&string(b"anything")]),
+        write(3, b"h", 0, b"CONTENT"),
+        request(6, 4, &[&string(b"h"), &[0; 8], &string(b"CONTENT"), b"behind"]),
+        read(5, b"h", 0, 7),
+        write(6, b"other", 0, b"no content"),
+    ];
+    let control = |bytes: Bytes| String::from_utf8_lossy(&bytes).into_owned();
+    let requests = followed.sftp.requests(asked.concat().into()).unwrap();
+    let said = control(requests.control);
+    assert!(!said.contains("CONTENT") && said.contains("behind"), "{said}");
+    assert!(said.contains("anything") && said.contains("no content"), "{said}");
+    assert_eq!(said.len(), asked.concat().len() - 2 * 7);
+    let told = [data(9, b"to nothing"), data(2, b"to a stat"), data(5, b"CONTENT")];
+    let answers = followed.sftp.answers(&told.concat()).unwrap();
+    let said = control(answers.control);
+    assert!(said.contains("to nothing") && said.contains("to a stat"), "{said}");
+    assert!(!said.contains("CONTENT"));
+    // More than was asked for is no answer of a target that speaks SFTP.
+    followed.part(&read(7, b"h", 0, 4));
+    let answers = followed.sftp.answers(&data(7, b"CONTENT and a report")).unwrap();
+    assert!(control(answers.control).contains("a report"));
+}
+
+#[test]
+fn another_version_is_not_asked_for() {
+    let mut followed = Followed::default();
+    let select = request(200, 1, &[&string(b"version-select"), &string(b"6")]);
+    let steps = followed.client(&select).unwrap();
+    let [Step::Refused { why: Refusal::OtherVersion, denial, .. }] = &steps[..] else {
+        panic!("{steps:?}")
+    };
+    let [0, 0, 0, _, packet::STATUS, 0, 0, 0, 1, 0, 0, 0, 8, ..] = denial.to_client[..] else {
+        panic!("{denial:?}")
+    };
+}
+
+#[test]
+fn a_file_that_was_not_emptied_is_not_known_as_a_whole() {
+    for flags in [2, 2 | 32, 2 | 8, 1 | 16, 16 | 8] {
+        let mut followed = Followed::default();
+        followed.opened(1, b"h", flags);
+        followed.part(&write(2, b"h", 0, b"evi"));
+        followed.server(&status(2, 0));
+        let found = followed.closed(3, b"h");
+        assert_eq!((found.size, found.written.sha256_of_whole()), (None, None), "{flags}");
+        assert_eq!(found.written.sha256_of_part(), Some((Some(0), sha256(b"evi"))), "{flags}");
+    }
+    for flags in [2 | 16, 2 | 8 | 32, 3 | 8 | 16] {
+        let mut followed = Followed::default();
+        followed.opened(1, b"h", flags);
+        followed.part(&write(2, b"h", 0, b"all"));
+        followed.server(&status(2, 0));
+        let found = followed.closed(3, b"h");
+        let whole = (Some(3), Some(sha256(b"all")));
+        assert_eq!((found.size, found.written.sha256_of_whole()), whole, "{flags}");
+    }
+}
+
+#[test]
+fn a_size_is_told_only_where_nothing_else_changes_it_meanwhile() {
+    let cut = |id| request(10, id, &[&string(b"h"), b"\0\0\0\x01\0\0\0\0\0\0\0\x02"]);
+    let told = |id| request(packet::ATTRS, id, &[b"\0\0\0\x01\0\0\0\0\0\0\0\x07"]);
+    // Answers in the order in which they came, and in another one.
+    for swapped in [false, true] {
+        let mut followed = Followed::default();
+        followed.opened(1, b"h", WRITES);
+        followed.part(&write(2, b"h", 0, b"abcd"));
+        followed.action(&cut(3));
+        let (first, second) = if swapped { (3, 2) } else { (2, 3) };
+        followed.server(&[status(first, 0), status(second, 0)].concat());
+        let size = if swapped { None } else { Some(2) };
+        let found = followed.closed(4, b"h");
+        assert_eq!((found.size, found.written.run), (size, Run::Scattered), "{swapped}");
+    }
+    let mut followed = Followed::default();
+    followed.opened(1, b"h", 3);
+    followed.client(&request(8, 2, &[&string(b"h")])).unwrap();
+    followed.part(&write(3, b"h", 0, b"abcd"));
+    followed.server(&[told(2), status(3, 0)].concat());
+    assert_eq!(followed.closed(4, b"h").size, None);
+    // Cut, and the channel ends before anybody knows.
+    let mut followed = Followed::default();
+    followed.opened(1, b"h", WRITES);
+    followed.part(&write(2, b"h", 0, b"abcd"));
+    followed.server(&status(2, 0));
+    followed.action(&cut(3));
+    let found = followed.sftp.finish();
+    assert_eq!((found[0].outcome.size, found[0].outcome.written.run), (None, Run::Scattered));
 }
 
 #[test]
@@ -500,7 +607,9 @@ fn an_opening_too_many_is_refused_as_openssh_does() {
         followed.opened(id, &id.to_be_bytes(), 1);
     }
     let steps = followed.client(&open(9999, b"/more", 1)).unwrap();
-    let [Step::Refused { operation, denial }] = &steps[..] else { panic!("{steps:?}") };
+    let [Step::Refused { operation, why: Refusal::TooManyOpen, denial }] = &steps[..] else {
+        panic!("{steps:?}")
+    };
     assert_eq!(operation.path.as_deref(), Some(&b"/more"[..]));
     let [0, 0, 0, _, packet::STATUS, 0, 0, 0x27, 0x0f, 0, 0, 0, 4, ..] = denial.to_client[..]
     else {
@@ -536,7 +645,7 @@ fn what_stands_behind_the_data_is_passed_on_and_not_hashed() {
     followed.opened(1, b"h", WRITES);
     followed.part(&request(6, 2, &[&string(b"h"), &[0; 8], &string(b"abcd"), b"junk"]));
     followed.server(&status(2, 0));
-    assert_eq!(followed.closed(3, b"h").written.sha256_from_start(), Some(sha256(b"abcd")));
+    assert_eq!(followed.closed(3, b"h").written.sha256_of_whole(), Some(sha256(b"abcd")));
 }
 
 #[test]
