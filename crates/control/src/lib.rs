@@ -27,6 +27,7 @@ pub use error::ControlError;
 pub use handlers::{ControlApi, Cut, routes};
 pub use keys::OwnedKey;
 pub use lock::{Lock, LockTarget};
+pub use locks::NewLock;
 pub use people::{Disabled, ENROLMENT_US, NewPerson};
 pub use plan::{Applied, EnrolmentCodes, Plan, PlannedChange};
 pub use snapshot::{Identity, SshKey};

@@ -43,6 +43,19 @@ impl LockTarget {
     }
 }
 
+impl LockTarget {
+    /// Whether this actor is meant, at this resource; without a resource, wherever they are.
+    /// `groups` are those the actor belongs to now.
+    pub fn meets(&self, actor: ActorId, groups: &[String], resource: Option<&str>) -> bool {
+        match self {
+            Self::Identity(id) => *id == actor,
+            Self::Group(group) => groups.contains(group),
+            Self::Resource(name) => resource == Some(name),
+            Self::All => resource.is_some(),
+        }
+    }
+}
+
 /// A lock: whoever it meets gets no new session, and running ones are ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lock {
@@ -69,12 +82,7 @@ impl Lock {
     /// Whether it meets this actor at this resource; without a resource, whether it meets the
     /// actor wherever they are. `groups` are those the actor belongs to now.
     pub fn meets(&self, actor: ActorId, groups: &[String], resource: Option<&str>) -> bool {
-        match &self.target {
-            LockTarget::Identity(id) => *id == actor,
-            LockTarget::Group(group) => groups.contains(group),
-            LockTarget::Resource(name) => resource == Some(name),
-            LockTarget::All => resource.is_some(),
-        }
+        self.target.meets(actor, groups, resource)
     }
 }
 

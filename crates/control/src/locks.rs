@@ -4,13 +4,27 @@ use crate::change::{ChangeBy, Control, Why};
 use crate::edit::Edit;
 use crate::error::ControlError;
 use crate::lock::{Lock, LockTarget};
-use crate::people::not_found;
+use crate::people::{not_found, only_administrator};
+use crate::snapshot::{Identity, Snapshot};
 use loggia_model::id::LockId;
 
 /// The longest reason, in bytes.
 const REASON_BYTES_MAX: usize = 1000;
 /// The longest a lock with an end lasts, in seconds: ten years.
 const LOCK_S_MAX: u64 = 10 * 366 * 86_400;
+
+/// A lock that is to be added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewLock {
+    /// Whom or what it is to meet.
+    pub target: LockTarget,
+    /// Why; shown to whoever it meets.
+    pub reason: String,
+    /// How long it lasts, in seconds; none: until it is removed.
+    pub duration_s: Option<u64>,
+    /// Whether it may keep administrators out; see [`Control::means_administrators`].
+    pub administrators: bool,
+}
 
 impl Control {
     /// The locks that are in force, in the order they were added.
@@ -19,25 +33,26 @@ impl Control {
         self.now().locks.iter().filter(|lock| lock.in_force(now_us)).cloned().collect()
     }
 
-    /// Locks somebody or something out for `duration_s` seconds, or until it is removed. The
-    /// reason is shown to whoever the lock meets.
+    /// Whether the target means somebody who administers this Loggia and is not disabled.
+    pub fn means_administrators(&self, target: &LockTarget) -> bool {
+        self.now().administrators_met(target).next().is_some()
+    }
+
+    /// Locks somebody or something out.
     ///
     /// # Errors
-    /// Where the target does not exist, the reason is empty or too long, or the change fails.
-    pub async fn add_lock(
-        &self,
-        target: LockTarget,
-        reason: String,
-        duration_s: Option<u64>,
-        by: ChangeBy,
-    ) -> Result<Lock, ControlError> {
+    /// Where the target does not exist, the reason is empty or too long, whoever asks or the last
+    /// administrator would be kept out, or the change fails.
+    pub async fn add_lock(&self, new: NewLock, by: ChangeBy) -> Result<Lock, ControlError> {
         let control = self.clone();
+        let NewLock { target, reason, duration_s, administrators } = new;
         self.to_the_end(async move {
             let writing = control.inner.writing().await;
             control.check_target(&target)?;
             check_reason(&reason)?;
-            check_not_oneself(&target, &by)?;
+            check_not_oneself(&target, &by, &writing.now)?;
             let created_us = writing.inner.mint.now_us();
+            check_administrators(&target, administrators, &writing.now, created_us)?;
             let (unix_ms, random) = writing.inner.mint.id_parts();
             let lock = Lock {
                 id: LockId::from_parts(unix_ms, random),
@@ -89,20 +104,49 @@ impl Control {
 
 /// Whoever locks themself out could not take the lock away again, and the last administrator
 /// nobody could let back in.
-fn check_not_oneself(target: &LockTarget, by: &ChangeBy) -> Result<(), ControlError> {
+fn check_not_oneself(
+    target: &LockTarget,
+    by: &ChangeBy,
+    now: &Snapshot,
+) -> Result<(), ControlError> {
     let Some(actor) = &by.actor else { return Ok(()) };
-    let meets = match target {
-        LockTarget::Identity(id) => *id == actor.id,
-        LockTarget::Group(name) => actor.groups.contains(name),
-        LockTarget::Resource(_) | LockTarget::All => false,
-    };
-    if !meets {
+    // The groups of now, not those of the sign-in.
+    let groups = now.identities.get(&actor.id).map_or(&actor.groups, |known| &known.groups);
+    if !target.meets(actor.id, groups, None) {
         return Ok(());
     }
     Err(ControlError::Conflict {
         message: "this lock would keep you yourself from taking it away again".to_owned(),
         hint: "have another administrator add it, or lock the resource".to_owned(),
     })
+}
+
+/// Of administrators one at least must stay who can come in, and only somebody who may change
+/// policies keeps any of them out.
+fn check_administrators(
+    target: &LockTarget,
+    may: bool,
+    now: &Snapshot,
+    now_us: i64,
+) -> Result<(), ControlError> {
+    let Some(met) = now.administrators_met(target).next() else { return Ok(()) };
+    if !may {
+        return Err(ControlError::Conflict {
+            message: format!("this lock would keep `{}`, an administrator, out by now", met.name),
+            hint: "ask for it again, as somebody who may apply declarations".to_owned(),
+        });
+    }
+    if now.another_admin(now_us, |it| target.meets(it.id, &it.groups, None)) {
+        return Ok(());
+    }
+    Err(only_administrator(&met.name))
+}
+
+impl Snapshot {
+    fn administrators_met(&self, target: &LockTarget) -> impl Iterator<Item = &Identity> {
+        let admins = self.identities.values().filter(|it| it.admin && !it.disabled);
+        admins.filter(|it| target.meets(it.id, &it.groups, None))
+    }
 }
 
 fn check_reason(reason: &str) -> Result<(), ControlError> {

@@ -4,10 +4,10 @@ use crate::change::{ChangeBy, Control, Why, Writing};
 use crate::edit::{Edit, Enrolment};
 use crate::error::{ControlError, nearest};
 use crate::lock::{Lock, LockTarget};
-use crate::snapshot::Identity;
+use crate::snapshot::{Identity, Snapshot};
 use loggia_model::id::{ActorId, CredentialId, LockId, PersonId, ServiceId};
 use loggia_model::resource::is_name;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 /// How long an enrolment code is good, in microseconds: 24 hours.
 pub const ENROLMENT_US: i64 = 24 * 3600 * 1_000_000;
@@ -23,6 +23,9 @@ pub struct NewPerson {
     pub admin: bool,
     /// The groups they are put into; each must exist.
     pub groups: Vec<String>,
+    /// Whether they must be somebody new, of whom nothing is known: see
+    /// [`Control::is_spoken_for`]. For whoever may add people and not give them rights.
+    pub newcomer: bool,
     /// SHA-256 of their enrolment code's secret, lower-case hex.
     pub code_digest: String,
     /// End of the code's validity, microseconds since 1970; see [`ENROLMENT_US`].
@@ -71,7 +74,8 @@ impl Control {
     }
 
     /// Adds a person, who takes up their account with the code whose digest is given. A person
-    /// who was added before and has not enrolled yet gets the new code in place of the old one.
+    /// who was added before and has not enrolled yet gets the new code in place of the old one,
+    /// unless a newcomer is wanted.
     ///
     /// # Errors
     /// Where the name is taken or no name, a group does not exist, or the change fails.
@@ -99,7 +103,15 @@ impl Control {
         self.disable(name.to_owned(), "person", reason, by).await
     }
 
-    /// Adds a service account with its public key: SPKI in PEM.
+    /// Whether whoever takes up an account of this name gets more than a newcomer has: a person
+    /// who was added before waits to enrol, and may have been given groups and keys since; or a
+    /// policy that is in force writes the name out, as in `principal.name == "alice"`.
+    pub fn is_spoken_for(&self, name: &str) -> bool {
+        self.now().is_spoken_for(name)
+    }
+
+    /// Adds a service account with its public key: SPKI in PEM. `newcomer` is as
+    /// [`NewPerson::newcomer`].
     ///
     /// # Errors
     /// Where the name is taken or no name, the key is none, or the change fails.
@@ -107,6 +119,7 @@ impl Control {
         &self,
         name: &str,
         public_key: &str,
+        newcomer: bool,
         by: ChangeBy,
     ) -> Result<Identity, ControlError> {
         let (control, name) = (self.clone(), name.to_owned());
@@ -116,6 +129,9 @@ impl Control {
             check_name(&name)?;
             if writing.now.by_name.contains_key(&name) {
                 return Err(taken(&name));
+            }
+            if newcomer && writing.now.is_spoken_for(&name) {
+                return Err(spoken_for(&name));
             }
             let (unix_ms, random) = writing.inner.mint.id_parts();
             let id = ServiceId::from_parts(unix_ms, random);
@@ -155,10 +171,9 @@ impl Control {
                 let message = format!("`{name}` is disabled already");
                 return Err(ControlError::Conflict { message, hint });
             }
-            if known.admin && !another_admin(&writing.now.identities, &known) {
-                let hint = "add another administrator first, and let them enrol".to_owned();
-                let message = format!("`{name}` is the only administrator");
-                return Err(ControlError::Conflict { message, hint });
+            let now_us = writing.inner.mint.now_us();
+            if known.admin && !writing.now.another_admin(now_us, |it| it.id == known.id) {
+                return Err(only_administrator(&name));
             }
             let edit = match known.id {
                 ActorId::Person(id) => Edit::DisablePerson { id, name },
@@ -187,15 +202,34 @@ impl Control {
     }
 }
 
-/// Whether somebody else administers this Loggia and can sign in: without one nobody could ever
-/// manage it again.
-fn another_admin(all: &HashMap<ActorId, Identity>, this: &Identity) -> bool {
-    all.values().any(|it| it.admin && it.enrolled && !it.disabled && it.id != this.id)
+impl Snapshot {
+    /// Whether somebody administers this Loggia and can come in, beside those who are about to be
+    /// kept out: without one nobody could ever manage it again.
+    pub(crate) fn another_admin(&self, now_us: i64, kept_out: impl Fn(&Identity) -> bool) -> bool {
+        let locked = |it: &Identity| {
+            let mut locks = self.locks.iter().filter(|lock| lock.in_force(now_us));
+            locks.any(|lock| lock.meets(it.id, &it.groups, None))
+        };
+        let mut admins = self.identities.values().filter(|it| it.admin && it.enrolled);
+        admins.any(|it| !it.disabled && !kept_out(it) && !locked(it))
+    }
+
+    fn is_spoken_for(&self, name: &str) -> bool {
+        if let Some(known) = self.identity(name) {
+            return !known.enrolled && !known.disabled;
+        }
+        // A name needs no escapes, so whoever means it in a policy writes it like this.
+        let written = format!("\"{name}\"");
+        self.policy_files.values().any(|text| text.contains(&written))
+    }
 }
 
 fn new_person(writing: &Writing<'_>, new: &NewPerson) -> Result<Vec<Edit>, ControlError> {
     check_name(&new.name)?;
     let now = &writing.now;
+    if new.newcomer && now.is_spoken_for(&new.name) {
+        return Err(spoken_for(&new.name));
+    }
     let id = match now.identity(&new.name) {
         None => {
             let (unix_ms, random) = writing.inner.mint.id_parts();
@@ -243,6 +277,23 @@ fn taken(name: &str) -> ControlError {
     ControlError::Conflict {
         message: format!("the name `{name}` is taken"),
         hint: "no name is given twice, nor to a person and a service account; choose another"
+            .to_owned(),
+    }
+}
+
+/// Only where a name came to mean something between the look at it and the change.
+fn spoken_for(name: &str) -> ControlError {
+    ControlError::Conflict {
+        message: format!("the name `{name}` stands for rights by now"),
+        hint: "ask for it again, as somebody who may apply declarations".to_owned(),
+    }
+}
+
+/// The refusal to keep the last administrator out.
+pub(crate) fn only_administrator(name: &str) -> ControlError {
+    ControlError::Conflict {
+        message: format!("`{name}` is the only administrator who can come in"),
+        hint: "add another administrator first, and let them enrol; or take their lock away"
             .to_owned(),
     }
 }

@@ -6,8 +6,8 @@ mod state;
 use crate::{ChangeBy, Control, Declaration, DeclaredFile, EnrolmentCodes, NewPerson};
 use async_trait::async_trait;
 use loggia_model::event::{Draft, Event, LeafHash, Stamp};
-use loggia_model::id::{ActorId, PersonId};
-use loggia_model::port::{Append, AppendError, Appended, OnDisk};
+use loggia_model::id::{ActorId, EventId, PersonId};
+use loggia_model::port::{Append, AppendError, Appended, Directory, OnDisk, PersonVerifier};
 use loggia_model::seal::Disclosure;
 use loggia_model::{Actor, Authn, Clock, Entropy, Kind, Mint, Secret, Source, Value};
 use parking_lot::Mutex;
@@ -186,6 +186,15 @@ impl House {
         added.id
     }
 
+    /// A person takes up their account.
+    pub(crate) async fn enrolled(&self, name: &str) {
+        let ActorId::Person(id) = self.actor(name).id else { panic!("{name} is no person") };
+        let verifier = PersonVerifier { password_hash: None, totp_seed: None };
+        let event = EventId::from_parts(2, self.mint.id_parts().1);
+        let code = format!("code-of-{name}");
+        assert!(self.control.enrol(id, &code, verifier, event).await.unwrap());
+    }
+
     /// Applies files as they are.
     pub(crate) async fn apply(&self, files: &[(&str, &str)]) -> crate::Applied {
         let declaration = declaration(files);
@@ -213,6 +222,7 @@ pub(crate) fn new_person(name: &str, admin: bool) -> NewPerson {
         name: name.into(),
         admin,
         groups: Vec::new(),
+        newcomer: false,
         code_digest: format!("code-of-{name}"),
         expires_us: NOW_US + crate::ENROLMENT_US,
     }

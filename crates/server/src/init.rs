@@ -63,6 +63,7 @@ pub async fn init(
         name: administrator.to_owned(),
         admin: true,
         groups: Vec::new(),
+        newcomer: false,
         code_digest: code.digest(),
         expires_us: foundation.mint.now_us() + ENROLMENT_US,
     };

@@ -114,7 +114,7 @@ pub async fn begin(
         let (_, code_digest) = gateway.codes().issue();
         let expires_us = crate::system::mint().now_us() + ENROLMENT_US;
         let (name, groups) = (person.to_owned(), Vec::new());
-        let new = NewPerson { name, admin: true, groups, code_digest, expires_us };
+        let new = NewPerson { name, admin: true, groups, newcomer: false, code_digest, expires_us };
         gateway.control().add_person(new, by.clone()).await?;
     }
     let files = declare(&data, &resource, person, target)?;

@@ -18,7 +18,9 @@ fn list_people() {}
 
 /// Add a person
 ///
-/// Action `people.manage`. The enrolment code is told this once.
+/// Action `people.manage`; and `config.apply` for an administrator, for groups, for a name that a
+/// policy writes out, and to give somebody who has not enrolled yet a new code. The enrolment code
+/// is told this once.
 #[utoipa::path(
     post,
     path = contract::PEOPLE,
@@ -30,7 +32,8 @@ fn add_person() {}
 
 /// Let a person no longer in
 ///
-/// Action `people.manage`. Their credentials and their sessions end. The body may be left out.
+/// Action `people.manage`, and `config.apply` for an administrator. Their credentials and their
+/// sessions end. The body may be left out.
 #[utoipa::path(
     post,
     path = contract::PERSON_DISABLE,
@@ -55,7 +58,7 @@ fn list_services() {}
 
 /// Add a service account
 ///
-/// Action `services.manage`.
+/// Action `services.manage`, and `config.apply` for a name that a policy writes out.
 #[utoipa::path(
     post,
     path = contract::SERVICES,
@@ -143,7 +146,8 @@ fn list_locks() {}
 
 /// Add a lock
 ///
-/// Action `locks.manage`. Sessions that it meets are told to end before the answer is given.
+/// Action `locks.manage`, and `config.apply` for one that meets an administrator. Sessions that it
+/// meets are told to end before the answer is given.
 #[utoipa::path(
     post,
     path = contract::LOCKS,

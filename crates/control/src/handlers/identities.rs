@@ -25,14 +25,16 @@ pub(super) async fn add_person(
     Body(new): Body<api::AddPerson>,
 ) -> Answer<api::PersonAdded> {
     state.may(&caller.0, Action::PeopleManage, api::PEOPLE).await?;
-    // Who may add people must not so give themself what they were not given.
-    if new.admin || !new.groups.is_empty() {
+    // Who may add people must not so give themself what they were not given: neither by what is
+    // asked for nor by a name that others gave rights to already.
+    let newcomer = !new.admin && new.groups.is_empty() && !state.control.is_spoken_for(&new.name);
+    if !newcomer {
         state.may(&caller.0, Action::ConfigApply, api::PEOPLE).await?;
     }
     let (enrolment_code, code_digest) = state.codes.issue();
     let expires_us = state.control.now_us() + ENROLMENT_US;
-    let new =
-        NewPerson { name: new.name, admin: new.admin, groups: new.groups, code_digest, expires_us };
+    let api::AddPerson { name, admin, groups } = new;
+    let new = NewPerson { name, admin, groups, newcomer, code_digest, expires_us };
     let added = state.control.add_person(new, caller.by()).await.map_err(problem)?;
     let person = convert::person(added);
     Ok(Json(api::PersonAdded { person, enrolment_code, expires_us }))
@@ -73,7 +75,11 @@ pub(super) async fn add_service(
     Body(new): Body<api::AddService>,
 ) -> Answer<api::Service> {
     state.may(&caller.0, Action::ServicesManage, api::SERVICES).await?;
-    let added = state.control.add_service(&new.name, &new.public_key, caller.by()).await;
+    let newcomer = !state.control.is_spoken_for(&new.name);
+    if !newcomer {
+        state.may(&caller.0, Action::ConfigApply, api::SERVICES).await?;
+    }
+    let added = state.control.add_service(&new.name, &new.public_key, newcomer, caller.by()).await;
     Ok(Json(convert::service(added.map_err(problem)?)))
 }
 

@@ -3,6 +3,7 @@
 use super::{Answer, Body, ControlApi, Part, Who, convert, malformed, problem};
 use crate::edit::address;
 use crate::keys::SSH;
+use crate::locks::NewLock;
 use crate::snapshot::Snapshot;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -100,9 +101,15 @@ pub(super) async fn add_lock(
 ) -> Answer<api::Lock> {
     state.may(&caller.0, Action::LocksManage, api::LOCKS).await?;
     let target = state.target(new.target).map_err(problem)?;
+    // As for disabling one: whoever may lock people out must not so take this Loggia over.
+    let administrators = state.control.means_administrators(&target);
+    if administrators {
+        state.may(&caller.0, Action::ConfigApply, api::LOCKS).await?;
+    }
+    let new = NewLock { target, reason: new.reason, duration_s: new.duration_s, administrators };
     let (inner, by) = (Arc::clone(&state), caller.by());
     let added = state.control.to_the_end(async move {
-        let lock = inner.control.add_lock(target, new.reason, new.duration_s, by).await?;
+        let lock = inner.control.add_lock(new, by).await?;
         inner.cut.cut(&lock).await;
         Ok(lock)
     });

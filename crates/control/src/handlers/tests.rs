@@ -194,6 +194,41 @@ async fn people_are_added_listed_and_disabled() {
     assert_eq!((status, problem["hint"].as_str()), (404, Some("did you mean `bob`?")));
 }
 
+/// What a helper may do who may not apply declarations, and to whom a policy gives something by name.
+const HELPERS: &str = "permit(principal in Loggia::Group::\"staff\", action in \
+    [Loggia::Action::\"people.manage\", Loggia::Action::\"services.manage\", \
+    Loggia::Action::\"locks.manage\"], resource); \
+    permit(principal, action == Loggia::Action::\"connect\", resource) \
+    when { principal.name == \"eve\" };";
+
+#[tokio::test]
+async fn whoever_may_only_add_people_takes_over_nobody_who_was_given_something() {
+    let site = Site::new().await;
+    let more = format!(
+        "{DECLARED}\n[[group]]\nname = \"dba\"\nmembers = [\"newdba\"]\n\
+         [[person]]\nname = \"newdba\"\n[[person]]\nname = \"plain\"\n"
+    );
+    site.house.apply(&[("a.toml", &more), ("a.cedar", POLICY), ("b.cedar", HELPERS)]).await;
+    let changes = site.house.ledger.changes();
+    // By group; by a policy that may name them tomorrow; by a policy that names them today.
+    for name in ["newdba", "plain", "eve"] {
+        let new = Some(json!({"name": name}));
+        let (status, problem) = site.call(Some("alice"), ("POST", "/v1/people"), new).await;
+        assert_eq!((status, problem["code"].as_str()), (403, Some("denied")), "{name}");
+    }
+    let new = Some(json!({"name": "eve", "public_key": PUBLIC_KEY}));
+    assert_eq!(site.call(Some("alice"), ("POST", "/v1/services"), new).await.0, 403);
+    assert_eq!(site.house.ledger.changes(), changes);
+
+    let add = |name: &str| Some(json!({"name": name}));
+    assert_eq!(site.call(Some("alice"), ("POST", "/v1/people"), add("bob")).await.0, 200);
+    let (status, taken) = site.call(Some("alice"), ("POST", "/v1/people"), add("bob")).await;
+    assert_eq!((status, &taken["code"]), (403, &json!("denied")), "a new code is a matter for ada");
+    for name in ["newdba", "plain", "eve", "bob"] {
+        assert_eq!(site.ada(("POST", "/v1/people"), add(name)).await.0, 200, "{name}");
+    }
+}
+
 #[tokio::test]
 async fn malformed_requests_are_problems_too() {
     let site = Site::new().await;
@@ -289,6 +324,37 @@ async fn locks_cut_sessions_and_go_away() {
     let unknown = json!({"target": {"type": "group", "name": "stuff"}, "reason": "r"});
     assert_eq!(site.ada(("POST", "/v1/locks"), Some(unknown)).await.0, 404);
     assert_eq!(site.cut.0.lock().len(), 1);
+}
+
+#[tokio::test]
+async fn an_administrator_is_locked_out_only_by_who_may_change_policies_and_the_last_by_nobody() {
+    let site = Site::new().await;
+    let more = format!(
+        "{DECLARED}\n[[group]]\nname = \"admins\"\nmembers = [\"ada\"]\n\
+         [[group]]\nname = \"idle\"\nmembers = [\"bob\"]\n[[person]]\nname = \"bob\"\n"
+    );
+    site.house.apply(&[("a.toml", &more), ("a.cedar", POLICY), ("b.cedar", HELPERS)]).await;
+    site.house.enrolled("ada").await;
+    site.house.person("eva", true).await;
+    let lock = |kind: &str, name: &str| {
+        Some(json!({"target": {"type": kind, "name": name}, "reason": "r"}))
+    };
+    for (kind, name) in [("person", "ada"), ("group", "admins")] {
+        let how = ("POST", "/v1/locks");
+        let (status, problem) = site.call(Some("alice"), how, lock(kind, name)).await;
+        assert_eq!((status, &problem["code"]), (403, &json!("denied")), "{name}");
+        let (status, problem) = site.call(Some("eva"), how, lock(kind, name)).await;
+        assert_eq!((status, &problem["code"]), (409, &json!("conflict")), "eva has not enrolled");
+    }
+    assert_eq!(site.cut.0.lock().len(), 0);
+    site.house.enrolled("eva").await;
+    let (status, first) =
+        site.call(Some("eva"), ("POST", "/v1/locks"), lock("group", "admins")).await;
+    assert_eq!(status, 200, "{first}");
+    let (status, problem) = site.ada(("POST", "/v1/people/eva/disable"), None).await;
+    assert_eq!((status, &problem["code"]), (409, &json!("conflict")), "ada is locked");
+    let people = lock("group", "idle");
+    assert_eq!(site.call(Some("alice"), ("POST", "/v1/locks"), people).await.0, 200);
 }
 
 #[tokio::test]

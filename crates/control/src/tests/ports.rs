@@ -105,7 +105,7 @@ async fn credentials_are_kept_found_and_revoked() {
 async fn identities_are_found_by_name_and_kind() {
     let house = House::new().await;
     let alice = house.person("alice", true).await;
-    house.control.add_service("ci", PUBLIC_KEY, root()).await.unwrap();
+    house.control.add_service("ci", PUBLIC_KEY, false, root()).await.unwrap();
     let control = &house.control;
     assert_eq!(control.person_by_name("alice").await.unwrap(), Some(person_id(alice)));
     assert_eq!(control.person_by_name("ci").await.unwrap(), None);

@@ -1,7 +1,7 @@
 //! Changes: their order, what failures leave behind, and what a declaration does.
 
 use super::*;
-use crate::{ControlError, LockTarget};
+use crate::{ControlError, LockTarget, NewLock};
 use loggia_model::PublicError;
 use loggia_model::decision::{Action, Ask, Effect};
 use loggia_model::port::{CredentialRecord, Decide, Directory, Resolve};
@@ -142,11 +142,11 @@ async fn a_caller_who_goes_away_does_not_leave_a_change_hanging() {
 async fn names_are_given_once_and_a_new_code_only_before_enrolment() {
     let house = House::new().await;
     house.person("alice", false).await;
-    let taken = house.control.add_service("alice", PUBLIC_KEY, root()).await.unwrap_err();
+    let taken = house.control.add_service("alice", PUBLIC_KEY, false, root()).await.unwrap_err();
     assert_eq!(PublicError::from(taken).code, "conflict");
-    let bad = house.control.add_service("Al ice", PUBLIC_KEY, root()).await.unwrap_err();
+    let bad = house.control.add_service("Al ice", PUBLIC_KEY, false, root()).await.unwrap_err();
     assert_eq!(PublicError::from(bad).code, "invalid");
-    house.control.add_service("ci", PUBLIC_KEY, root()).await.unwrap();
+    house.control.add_service("ci", PUBLIC_KEY, false, root()).await.unwrap();
     assert!(house.control.add_person(new_person("ci", false), root()).await.is_err());
 
     let again = NewPerson { code_digest: "new".into(), ..new_person("alice", false) };
@@ -166,7 +166,7 @@ async fn a_service_account_needs_a_public_key_and_never_shows_a_private_one() {
     let house = House::new().await;
     let private = PUBLIC_KEY.replace("PUBLIC", "PRIVATE");
     for bad in ["", "hello", &private, &PUBLIC_KEY.replace("PUBLIC KEY", "CERTIFICATE")] {
-        let error = house.control.add_service("ci", bad, root()).await.unwrap_err();
+        let error = house.control.add_service("ci", bad, false, root()).await.unwrap_err();
         assert_eq!(PublicError::from(error).code, "invalid", "{bad}");
     }
     assert_eq!(house.ledger.changes(), [""; 0]);
@@ -205,6 +205,10 @@ async fn disabling_ends_credentials_and_rights_but_never_the_last_administrator(
     assert!(last.to_string().contains("only administrator"));
 }
 
+fn new_lock(target: LockTarget, reason: &str, duration_s: Option<u64>) -> NewLock {
+    NewLock { target, reason: reason.into(), duration_s, administrators: false }
+}
+
 #[tokio::test]
 async fn locks_hold_until_they_end_or_are_removed() {
     let house = House::new().await;
@@ -216,7 +220,7 @@ async fn locks_hold_until_they_end_or_are_removed() {
 
     let before = house.control.generation();
     let target = LockTarget::Group("staff".into());
-    house.control.add_lock(target, "drill".into(), Some(60), signed_in()).await.unwrap();
+    house.control.add_lock(new_lock(target, "drill", Some(60)), signed_in()).await.unwrap();
     assert!(house.control.generation() > before);
     assert_eq!(locked(&house).as_deref(), Some("drill"));
     assert_eq!(house.control.locks()[0].created_by.as_deref(), Some("ada"));
@@ -225,7 +229,7 @@ async fn locks_hold_until_they_end_or_are_removed() {
     assert_eq!(house.control.locks(), []);
 
     let target = LockTarget::Resource("shop".into());
-    let lock = house.control.add_lock(target, "upgrade".into(), None, root()).await.unwrap();
+    let lock = house.control.add_lock(new_lock(target, "upgrade", None), root()).await.unwrap();
     let house = house.reopened().await;
     assert_eq!(locked(&house).as_deref(), Some("upgrade"), "a lock outlives a restart");
     house.control.remove_lock(lock.id, root()).await.unwrap();
@@ -238,7 +242,7 @@ async fn locks_hold_until_they_end_or_are_removed() {
         (LockTarget::All, "r", Some(0)),
         (LockTarget::All, "r", Some(u64::MAX)),
     ] {
-        let refused = house.control.add_lock(target, reason.into(), duration_s, root()).await;
+        let refused = house.control.add_lock(new_lock(target, reason, duration_s), root()).await;
         assert!(refused.is_err(), "{refused:?}");
     }
 }
@@ -320,7 +324,7 @@ async fn a_plan_that_is_another_by_now_is_not_applied() {
 #[tokio::test]
 async fn a_declaration_that_does_not_fit_says_where() {
     let house = House::new().await;
-    house.control.add_service("ci", PUBLIC_KEY, root()).await.unwrap();
+    house.control.add_service("ci", PUBLIC_KEY, false, root()).await.unwrap();
     let text = "[[group]]\nname = \"staff\"\nmembers = [\"bob\", \"cii\"]\n\
                 [[person]]\nname = \"ci\"\n[[person]]\nname = \"bob\"\ngroups = [\"stuff\"]\n";
     let refused = house.control.plan(&declaration(&[("a.toml", text)]), &root()).unwrap_err();
