@@ -10,6 +10,7 @@
 //! A front end brings a [`Protocol`]: how to read the opening, how to refuse, how to dial, how to
 //! relay. It knows neither policies nor the ledger.
 
+mod batch;
 mod limits;
 mod listen;
 mod metrics;
@@ -25,10 +26,13 @@ mod strangers;
 mod target;
 mod watch;
 
+pub use batch::Batch;
 pub use limits::{Limits, SessionLimits};
 pub use listen::listen;
 pub use metrics::GateMetrics;
-pub use proof::{ActionRef, Dial, FrameClass, Permit, Receipt, Recorded, WireFrame};
+pub use proof::{
+    ActionRef, Dial, FrameClass, Permit, Receipt, Recorded, RecordedAction, WireFrame,
+};
 pub use protocol::{Dialled, EndReason, Ended, OpenFailure, Opened, Opening, Protocol};
 pub use recording::Direction;
 pub use sessions::{EndNotice, SessionView, Sessions};
@@ -36,4 +40,4 @@ pub use sources::{Place, Sources};
 pub use spine::{Spine, SpineParts};
 pub use strangers::Strangers;
 pub use target::{FrameBytes, MessageSink, Misframed, TargetWriter};
-pub use watch::{Batch, EndSignal, Unrecorded, Watch};
+pub use watch::{EndSignal, Unrecorded, Watch};

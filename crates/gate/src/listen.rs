@@ -37,13 +37,14 @@ pub async fn listen<P: Protocol>(
                 continue;
             }
         };
+        let from = protocol.comes_from(peer);
         let (Ok(place), Ok(waiting), Some(of_source)) = (
             Arc::clone(&room).try_acquire_owned(),
             Arc::clone(&unidentified).try_acquire_owned(),
-            sources.enter(peer.ip()),
+            sources.enter(from.ip()),
         ) else {
             // Closing at once is the cheapest answer there is, and a flood must stay cheap.
-            spine.turned_away(protocol.name(), peer);
+            spine.turned_away(protocol.name(), from);
             continue;
         };
         let (protocol, spine) = (Arc::clone(&protocol), Arc::clone(&spine));

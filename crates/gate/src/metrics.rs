@@ -26,7 +26,7 @@ pub struct GateMetrics {
     pub refused: Family<CodeLabel, Counter>,
     /// Sessions ended, by code.
     pub ended: Family<CodeLabel, Counter>,
-    /// Times that a session waited for a ledger that took no events.
+    /// Times that a session waited for a ledger that took no events, or a recording without room.
     pub pauses: Counter,
 }
 
@@ -39,7 +39,11 @@ impl GateMetrics {
         group.register("actions", "Actions recorded before forwarding", self.actions.clone());
         group.register("refused", "Connections refused, by code", self.refused.clone());
         group.register("ended", "Sessions ended, by code", self.ended.clone());
-        group.register("pauses", "Waits for a paused ledger", self.pauses.clone());
+        group.register(
+            "pauses",
+            "Waits for a paused ledger or a recording without room",
+            self.pauses.clone(),
+        );
     }
 
     pub(crate) fn refused_with(&self, code: &str) {

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use loggia_model::decision::{Decision, Effect};
 use loggia_model::id::{EventId, SessionId};
-use loggia_model::port::{Appended, OnDisk};
+use loggia_model::port::OnDisk;
 use loggia_model::resource::{Account, Resource};
 use loggia_model::{Actor, LeafHash};
 use std::sync::Arc;
@@ -60,31 +60,25 @@ impl Permit {
     }
 }
 
-/// An event is safe: made from an append that succeeded.
+/// An event is on disk: made from what the ledger answered to whoever waited for that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Receipt {
-    appended: Appended,
-    on_disk: Option<OnDisk>,
+    on_disk: OnDisk,
 }
 
 impl Receipt {
-    pub(crate) fn new(appended: Appended, on_disk: Option<OnDisk>) -> Self {
-        Self { appended, on_disk }
-    }
-
-    /// Number of the boot and of the event in it; never used twice.
-    pub fn place(&self) -> (u64, u64) {
-        (self.appended.boot, self.appended.seq)
+    pub(crate) fn new(on_disk: OnDisk) -> Self {
+        Self { on_disk }
     }
 
     /// Hash of the leaf.
     pub fn leaf_hash(&self) -> LeafHash {
-        self.appended.leaf_hash
+        self.on_disk.leaf_hash
     }
 
-    /// Index in the log; only once the entry is on disk.
-    pub fn index(&self) -> Option<u64> {
-        self.on_disk.map(|place| place.index)
+    /// Index in the log.
+    pub fn index(&self) -> u64 {
+        self.on_disk.index
     }
 }
 
@@ -168,20 +162,29 @@ pub struct Recorded<W = Bytes> {
     pub(crate) frames: Vec<Placed<W>>,
 }
 
-impl Recorded {
-    /// Length of all frames together, in bytes.
-    pub fn bytes_len(&self) -> usize {
-        self.frames.iter().map(|frame| frame.wire.len()).sum()
-    }
-}
-
-/// An action of this session that was given to the record. Bulk data names it.
+/// An action of this session that was given to a [`crate::Batch`]. It names the action, for bulk
+/// data and results, and proves nothing: a batch that is given up is never recorded. Where bulk
+/// data goes on by itself, a [`RecordedAction`] is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ActionRef(pub(crate) EventId);
+pub struct ActionRef {
+    pub(crate) event: EventId,
+    pub(crate) batch: u64,
+}
 
 impl ActionRef {
     /// Id of the action's event.
     pub fn event(&self) -> EventId {
-        self.0
+        self.event
+    }
+}
+
+/// An action of this session whose record is safe: made from a commit that succeeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordedAction(pub(crate) ActionRef);
+
+impl RecordedAction {
+    /// Id of the action's event.
+    pub fn event(&self) -> EventId {
+        self.0.event
     }
 }

@@ -7,6 +7,7 @@ use crate::watch::Watch;
 use async_trait::async_trait;
 use loggia_model::resource::Address;
 use loggia_model::{Credential, PublicError, Source, Value};
+use std::net::SocketAddr;
 use tokio::net::TcpStream;
 
 /// What a client wants, as far as its protocol says so before anything is decided.
@@ -123,6 +124,13 @@ pub trait Protocol: Send + Sync + 'static {
     /// frames: with it the [`TargetWriter`] holds on its own that none begins inside another.
     fn frame_bytes(&self) -> Option<FrameBytes> {
         None
+    }
+
+    /// Where a connection really comes from that was accepted from `peer`: another place where
+    /// this front end dialled its own listener for a client of its own. Places before sign-in are
+    /// shared out by this.
+    fn comes_from(&self, peer: SocketAddr) -> SocketAddr {
+        peer
     }
 
     /// *open*: reads just enough to know who claims to be there and what they want. Bounded in

@@ -5,7 +5,7 @@
 //! salt is safe. A crash between the two leaves an event that claims no frames. A crash later
 //! leaves frames behind the last root: the next boot takes them up as they stand on disk.
 
-use crate::proof::{ActionRef, FrameClass, Placed, Recorded, WireFrame};
+use crate::proof::{FrameClass, Placed, Recorded, RecordedAction, WireFrame};
 use crate::watch::{Unrecorded, Watch};
 use loggia_model::catalogue::Kind;
 use loggia_model::port::{Tape, TapeError, TapeState};
@@ -51,6 +51,8 @@ impl Direction {
 #[derive(Default)]
 pub(crate) struct Recording {
     tape: Mutex<Option<Running>>,
+    /// Held by the channel that begins it; another that begins at the same time waits for it.
+    beginning: tokio::sync::Mutex<()>,
     /// Much was written since the last root.
     root_due: Notify,
 }
@@ -59,7 +61,7 @@ struct Running {
     tape: Box<dyn Tape>,
     begun_us: i64,
     /// The action that frames are written under now.
-    under: Option<ActionRef>,
+    under: Option<RecordedAction>,
     /// Where it stood at the last root.
     rooted: TapeState,
     bytes_max: u64,
@@ -86,7 +88,7 @@ impl Running {
     fn write(
         &mut self,
         now_us: i64,
-        action: &ActionRef,
+        action: &RecordedAction,
         frame: &Frame<'_>,
     ) -> Result<(), TapeError> {
         if self.tape.state().bytes >= self.bytes_max || self.beyond.is_some() {
@@ -126,6 +128,7 @@ impl Watch {
     /// does, the others write to the same file. To be called before the action is committed that
     /// will be recorded in it.
     pub async fn begin_recording(&self) -> Result<(), Unrecorded> {
+        let _beginning = self.recording.beginning.lock().await;
         if self.recording.tape.lock().is_some() {
             return Ok(());
         }
@@ -148,7 +151,7 @@ impl Watch {
     /// Records bulk input of an action and gives the frame back to be forwarded.
     pub async fn input<F: WireFrame>(
         &self,
-        action: &ActionRef,
+        action: &RecordedAction,
         bytes: &[u8],
         frame: F,
     ) -> Result<Recorded<F::Wire>, Unrecorded> {
@@ -160,7 +163,7 @@ impl Watch {
     /// frame back to be forwarded.
     pub async fn typed<F: WireFrame>(
         &self,
-        action: &ActionRef,
+        action: &RecordedAction,
         pieces: &[(u64, &[u8])],
         frame: F,
     ) -> Result<Recorded<F::Wire>, Unrecorded> {
@@ -171,24 +174,25 @@ impl Watch {
     }
 
     /// Gives a frame of an action's bulk data back to be forwarded. The front end hashes and
-    /// counts it into the action's result.
+    /// counts it into the action's result, so that nothing is left to do here with the action: it
+    /// is asked for as the proof that it is on record.
     pub fn counted<F: WireFrame>(
         &self,
-        _action: &ActionRef,
+        _action: &RecordedAction,
         frame: F,
     ) -> Result<Recorded<F::Wire>, Unrecorded> {
         part(frame)
     }
 
     /// Discloses a line that was echoed.
-    pub async fn disclose(&self, action: &ActionRef, line: u64) -> Result<(), Unrecorded> {
+    pub async fn disclose(&self, action: &RecordedAction, line: u64) -> Result<(), Unrecorded> {
         self.on_tape(action, Frame::Disclosed(line)).await
     }
 
     /// Records what came from the target, before it is passed on.
     pub async fn heard(
         &self,
-        action: &ActionRef,
+        action: &RecordedAction,
         direction: Direction,
         bytes: &[u8],
     ) -> Result<(), Unrecorded> {
@@ -259,7 +263,7 @@ impl Watch {
         Ok(())
     }
 
-    async fn on_tape(&self, action: &ActionRef, frame: Frame<'_>) -> Result<(), Unrecorded> {
+    async fn on_tape(&self, action: &RecordedAction, frame: Frame<'_>) -> Result<(), Unrecorded> {
         let now_us = self.now_us();
         let attempt = || {
             let mut tape = self.recording.tape.lock();
@@ -289,12 +293,14 @@ impl Watch {
             match attempt() {
                 Ok(done) => return Ok(done),
                 Err(full @ TapeError::Full(_)) => {
-                    let since = *full_since.get_or_insert_with(Instant::now);
+                    let since = *full_since.get_or_insert_with(|| {
+                        self.parts.metrics.pauses.inc();
+                        Instant::now()
+                    });
                     let late = since.elapsed() >= self.parts.limits.pause_max;
                     if late || self.end_ordered().is_some() {
                         return Err(Unrecorded::Recording(full));
                     }
-                    self.parts.metrics.pauses.inc();
                     tokio::time::sleep(FULL_RETRY).await;
                 }
                 Err(broken) => return Err(Unrecorded::Recording(broken)),

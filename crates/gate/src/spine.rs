@@ -200,7 +200,7 @@ impl Spine {
             other => other?,
         };
         let on_disk = self.parts.append.on_disk(&appended).await?;
-        let receipt = Receipt::new(appended, Some(on_disk));
+        let receipt = Receipt::new(on_disk);
 
         let live = Arc::new(self.live(session, start, &allowed, source));
         self.parts.sessions.insert(Arc::clone(&live));

@@ -1,21 +1,26 @@
 //! The watch over one session: the only way to report an action, and so to get it to the target.
 //!
-//! A front end gathers what it read from its client in a [`Batch`]: actions with their reports,
-//! bulk data, neutral frames. [`Batch::commit`] writes all reports with one append and only then
-//! gives the frames back, as [`Recorded`]. A crash before the append leaves nothing anywhere; a
-//! crash after it leaves a report of an action whose outcome is unknown.
+//! A front end gathers what it read from its client in a [`crate::Batch`]: actions with their
+//! reports, bulk data, neutral frames. Its `commit` writes all reports with one append and only
+//! then gives the frames back, as [`crate::Recorded`]. A crash before the append leaves nothing
+//! anywhere; a crash after it leaves a report of an action whose outcome is unknown.
+//!
+//! A watch does not look into what it is given: what a frame is, and which report says it, is the
+//! codec's. It counts and hashes no bulk data, which the front end does for the action's result; it
+//! writes nothing to anybody; and it does not wait for the order to end a session, which a front
+//! end does beside everything else ([`Watch::end_signal`]).
 
+use crate::batch::Unsafe;
 use crate::limits::Limits;
 use crate::metrics::GateMetrics;
-use crate::proof::{ActionRef, Dial, FrameClass, Permit, Placed, Recorded, WireFrame};
+use crate::proof::{Dial, FrameClass, Permit};
 use crate::recording::Recording;
 use crate::sessions::{EndNotice, Live};
-use bytes::Bytes;
 use loggia_model::catalogue::Kind;
 use loggia_model::circumstances::policy_error;
 use loggia_model::decision::{Action, Ask, Decision, Effect};
 use loggia_model::event::{Role, SessionSlot};
-use loggia_model::id::{EventId, SessionId};
+use loggia_model::id::SessionId;
 use loggia_model::port::{Append, AppendError, Appended, Decide, Recordings, TapeError};
 use loggia_model::resource::Depth;
 use loggia_model::{Draft, EventDraft, Mint, Source};
@@ -39,6 +44,10 @@ pub enum Unrecorded {
     /// The frame is not of the class that the call is for: a mistake of the front end.
     #[error("a frame of class {0:?} was given as another")]
     WrongClass(FrameClass),
+    /// Bulk data of an action that is not on record and not in its batch: a mistake of the front
+    /// end.
+    #[error("bulk data of an action that was not recorded")]
+    NoAction,
     /// The report cannot be written; the action must not happen, and the session goes on.
     #[error("the action is too large to be recorded: {0}")]
     TooLarge(loggia_model::event::DraftError),
@@ -71,6 +80,7 @@ pub struct Watch {
     remembered: Mutex<Vec<Remembered>>,
     results: Mutex<Results>,
     pub(crate) recording: Recording,
+    pub(crate) not_safe: Mutex<Unsafe>,
 }
 
 /// Results that are not written yet.
@@ -116,6 +126,7 @@ impl Watch {
             remembered: Mutex::default(),
             results: Mutex::default(),
             recording: Recording::default(),
+            not_safe: Mutex::default(),
         }
     }
 
@@ -169,11 +180,6 @@ impl Watch {
         self.parts.mint.draft(kind).actor(self.parts.live.actor.id).session(slot)
     }
 
-    /// Waits until the session is ordered to end.
-    pub async fn ended(&mut self) -> EndNotice {
-        self.end.ended().await
-    }
-
     /// The order to end, where it was given.
     pub fn end_ordered(&self) -> Option<EndNotice> {
         self.end.0.borrow().clone()
@@ -218,11 +224,6 @@ impl Watch {
         answer
     }
 
-    /// Begins a batch of frames.
-    pub fn batch<W>(&self) -> Batch<'_, W> {
-        Batch { watch: self, drafts: Vec::new(), frames: Vec::new(), actions: 0 }
-    }
-
     /// Reports something that was refused, at the depth of the session. Nothing is forwarded.
     pub async fn refused(&self, draft: EventDraft) -> Result<(), Unrecorded> {
         let draft =
@@ -246,6 +247,7 @@ impl Watch {
             return Ok(());
         }
         let pause_max = self.parts.limits.pause_max;
+        self.parts.metrics.pauses.inc();
         self.wait_for_ledger(AppendError::Paused("results wait"), pause_max).await?;
         self.send_results()
     }
@@ -294,7 +296,10 @@ impl Watch {
             match self.append_once(drafts).await {
                 Ok(appended) => break appended,
                 Err(paused @ AppendError::Paused(_)) => {
-                    let since = *paused_since.get_or_insert_with(Instant::now);
+                    let since = *paused_since.get_or_insert_with(|| {
+                        self.parts.metrics.pauses.inc();
+                        Instant::now()
+                    });
                     let left = self.parts.limits.pause_max.checked_sub(since.elapsed());
                     let Some(left) = left else { return Err(Unrecorded::Ledger(paused)) };
                     self.wait_for_ledger(paused, left).await?;
@@ -325,7 +330,6 @@ impl Watch {
         paused: AppendError,
         wait_max: Duration,
     ) -> Result<(), Unrecorded> {
-        self.parts.metrics.pauses.inc();
         let mut end = self.end.clone();
         tokio::select! {
             resumed = self.parts.append.resumed(wait_max) => {
@@ -351,107 +355,5 @@ fn verdict(action: Action, decision: &Decision) -> Result<(), Unrecorded> {
     match decision.effect {
         Effect::Allow => Ok(()),
         Effect::Deny => Err(Unrecorded::Denied(action, Box::new(decision.clone()))),
-    }
-}
-
-/// Frames on their way, with the reports of those that are actions.
-pub struct Batch<'a, W = Bytes> {
-    watch: &'a Watch,
-    drafts: Vec<Draft>,
-    frames: Vec<Placed<W>>,
-    actions: u64,
-}
-
-impl<W> Batch<'_, W> {
-    /// An event of the session, to be filled and given to [`Self::record`].
-    pub fn draft(&self, kind: Kind) -> EventDraft {
-        self.watch.draft(kind)
-    }
-
-    /// Adds an action with its report. Opaque frames need `Action::SqlOpaque` to be allowed.
-    pub fn record(
-        &mut self,
-        action: Action,
-        draft: EventDraft,
-        frame: impl WireFrame<Wire = W>,
-    ) -> Result<ActionRef, Unrecorded> {
-        let class = frame.class();
-        let fits = match class {
-            FrameClass::Action => true,
-            FrameClass::Opaque => action.is_opaque(),
-            FrameClass::Part | FrameClass::Neutral => false,
-        };
-        if !fits {
-            return Err(Unrecorded::WrongClass(class));
-        }
-        self.watch.permits(action)?;
-        let event: EventId = draft.id();
-        self.drafts.push(draft.encode().map_err(Unrecorded::TooLarge)?);
-        self.frames.push(Placed::of(frame));
-        self.actions += 1;
-        Ok(ActionRef(event))
-    }
-
-    /// Adds a request to cancel what the session runs, with its report. No policy is asked: it
-    /// only ever stops something, and the gateway must be able to.
-    pub fn cancel(
-        &mut self,
-        draft: EventDraft,
-        frame: impl WireFrame<Wire = W>,
-    ) -> Result<ActionRef, Unrecorded> {
-        let class = frame.class();
-        if class != FrameClass::Action || !draft.kind().only_stops() {
-            return Err(Unrecorded::WrongClass(class));
-        }
-        let event: EventId = draft.id();
-        self.drafts.push(draft.encode().map_err(Unrecorded::TooLarge)?);
-        self.frames.push(Placed::of(frame));
-        Ok(ActionRef(event))
-    }
-
-    /// Adds bulk data of an action of this or an earlier batch. The front end hashes and counts it
-    /// into the action's result.
-    pub fn part_of(
-        &mut self,
-        _action: &ActionRef,
-        frame: impl WireFrame<Wire = W>,
-    ) -> Result<(), Unrecorded> {
-        self.add(FrameClass::Part, frame)
-    }
-
-    /// Adds a frame without an effect of its own.
-    pub fn neutral(&mut self, frame: impl WireFrame<Wire = W>) -> Result<(), Unrecorded> {
-        self.add(FrameClass::Neutral, frame)
-    }
-
-    fn add(
-        &mut self,
-        wanted: FrameClass,
-        frame: impl WireFrame<Wire = W>,
-    ) -> Result<(), Unrecorded> {
-        let class = frame.class();
-        if class != wanted {
-            return Err(Unrecorded::WrongClass(class));
-        }
-        self.frames.push(Placed::of(frame));
-        Ok(())
-    }
-
-    /// Whether nothing was added.
-    pub fn is_empty(&self) -> bool {
-        self.frames.is_empty()
-    }
-
-    /// Makes the reports safe and gives the frames back, in order. On an error nothing of the
-    /// batch may be forwarded, and nothing can be: the frames are gone.
-    pub async fn commit(self) -> Result<Recorded<W>, Unrecorded> {
-        if !self.drafts.is_empty() {
-            self.watch.append(&self.drafts).await?;
-            let live = &self.watch.parts.live;
-            live.actions.fetch_add(self.actions, Ordering::Relaxed);
-            live.last_action_us.store(self.watch.parts.mint.now_us(), Ordering::Relaxed);
-            self.watch.parts.metrics.actions.inc_by(self.actions);
-        }
-        Ok(Recorded { frames: self.frames })
     }
 }

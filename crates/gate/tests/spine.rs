@@ -124,6 +124,8 @@ impl Identify for World {
 
 impl Recordings for World {
     fn begin(&self, _: SessionId, _: &[u8; 32], _: i64) -> Result<Box<dyn Tape>, TapeError> {
+        self.tape.room()?;
+        self.tape.begun.fetch_add(1, Ordering::SeqCst);
         Ok(Box::new(Reel(Arc::clone(&self.tape))))
     }
 }
@@ -132,8 +134,22 @@ impl Recordings for World {
 #[derive(Default)]
 struct TapeInMemory {
     frames: Mutex<Vec<(u8, Vec<u8>)>>,
+    begun: AtomicU64,
     full: AtomicBool,
+    /// So often there is no room.
+    full_times: AtomicU64,
     broken: AtomicBool,
+}
+
+impl TapeInMemory {
+    fn room(&self) -> Result<(), TapeError> {
+        let (set, fetch) = (Ordering::SeqCst, Ordering::SeqCst);
+        let less = self.full_times.fetch_update(set, fetch, |times| times.checked_sub(1));
+        if less.is_ok() || self.full.load(Ordering::SeqCst) {
+            return Err(TapeError::Full("no room".into()));
+        }
+        Ok(())
+    }
 }
 
 struct Reel(Arc<TapeInMemory>);
@@ -143,9 +159,7 @@ impl Tape for Reel {
         if self.0.broken.load(Ordering::SeqCst) {
             return Err(TapeError::Broken("scratched".into()));
         }
-        if self.0.full.load(Ordering::SeqCst) {
-            return Err(TapeError::Full("no room".into()));
-        }
+        self.0.room()?;
         self.0.frames.lock().unwrap().push((direction, bytes.to_vec()));
         Ok(())
     }
@@ -234,7 +248,7 @@ impl WireFrame for Line {
 }
 
 /// The first line is `TOKEN RESOURCE`; each further line is an action. `boom` panics, `ping` is
-/// neutral. After an action that begins with `tape`, `<TEXT` is its input and `>TEXT` its output, both on tape.
+/// neutral; of `given up` the report is thrown away and the line sent as a part of it. After an action that begins with `tape`, `<TEXT` is its input and `>TEXT` its output, both on tape.
 struct Lines(Arc<World>);
 
 type Client = BufReader<TcpStream>;
@@ -336,20 +350,39 @@ impl Protocol for Lines {
                 client.write_all(b"sent\n").await.unwrap();
                 continue;
             }
-            if line.starts_with("tape") {
+            if line.starts_with("tapes") {
+                let both = tokio::join!(watch.begin_recording(), watch.begin_recording());
+                both.0.and(both.1).unwrap();
+            } else if line.starts_with("tape") {
                 watch.begin_recording().await.unwrap();
             }
+            let draft = watch.draft(Kind::SqlStatement).set("/detail/text", line.as_str());
             let mut batch = watch.batch();
-            let added = if line.trim() == "torn" {
+            let added = if line.starts_with("tape") {
+                let frame = Line(bytes, FrameClass::Action);
+                match watch.record(Action::SqlExecute, draft, frame).await {
+                    Ok((action, recorded)) => {
+                        last = Some(action);
+                        target.writer.queue(recorded).unwrap();
+                        Ok(())
+                    }
+                    Err(error) => Err(error),
+                }
+            } else if line.trim() == "torn" {
                 batch.neutral(Line(Bytes::from_static(b"to"), FrameClass::Neutral))
             } else if line.trim() == "ping" {
                 batch.neutral(Line(bytes, FrameClass::Neutral))
             } else if line.trim() == "sneak" {
                 batch.neutral(Line(bytes, FrameClass::Action))
+            } else if line.trim() == "given up" {
+                let mut given_up = watch.batch();
+                let frame = Line(bytes.clone(), FrameClass::Action);
+                let action = given_up.record(Action::SqlExecute, draft, frame).unwrap();
+                drop(given_up);
+                batch.part_of(&action, Line(bytes, FrameClass::Part))
             } else {
-                let draft = batch.draft(Kind::SqlStatement).set("/detail/text", line.as_str());
                 let frame = Line(bytes, FrameClass::Action);
-                batch.record(Action::SqlExecute, draft, frame).map(|action| last = Some(action))
+                batch.record(Action::SqlExecute, draft, frame).map(|_| ())
             };
             let committed = match added {
                 Ok(()) => batch.commit().await,
@@ -364,7 +397,9 @@ impl Protocol for Lines {
                     client.write_all(b"sent\n").await.unwrap();
                 }
                 Err(Unrecorded::Denied(..)) => client.write_all(b"denied\n").await.unwrap(),
-                Err(Unrecorded::WrongClass(_)) => client.write_all(b"wrong\n").await.unwrap(),
+                Err(Unrecorded::WrongClass(_) | Unrecorded::NoAction) => {
+                    client.write_all(b"wrong\n").await.unwrap()
+                }
                 Err(_) => break EndReason::Unrecordable,
             }
         };
@@ -374,6 +409,7 @@ impl Protocol for Lines {
 
 struct Running {
     world: Arc<World>,
+    metrics: GateMetrics,
     spine: Arc<Spine>,
     address: std::net::SocketAddr,
     received: Arc<Mutex<Vec<u8>>>,
@@ -387,6 +423,10 @@ impl Drop for Running {
 }
 
 async fn run() -> Running {
+    run_paused_at_most(Duration::from_millis(100)).await
+}
+
+async fn run_paused_at_most(pause_max: Duration) -> Running {
     let target = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let received = Arc::new(Mutex::new(Vec::new()));
     let world = Arc::new(World {
@@ -416,8 +456,9 @@ async fn run() -> Running {
         }
     });
     let session = SessionLimits { recording_bytes_max: 64, ..SessionLimits::default() };
-    let limits = Limits { pause_max: Duration::from_millis(100), session, ..Limits::default() };
+    let limits = Limits { pause_max, session, ..Limits::default() };
     let mint = Mint::new(Arc::clone(&world) as _, Arc::clone(&world) as _);
+    let metrics = GateMetrics::default();
     let spine = Arc::new(Spine::new(SpineParts {
         identify: Arc::clone(&world) as _,
         decide: Arc::clone(&world) as _,
@@ -426,7 +467,7 @@ async fn run() -> Running {
         recordings: Arc::clone(&world) as _,
         mint,
         sessions: Arc::default(),
-        metrics: GateMetrics::default(),
+        metrics: metrics.clone(),
         limits,
     }));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -434,7 +475,7 @@ async fn run() -> Running {
     let stop = CancellationToken::new();
     let lines = Arc::new(Lines(Arc::clone(&world)));
     tokio::spawn(listen(listener, lines, Arc::clone(&spine), TaskTracker::new(), stop.clone()));
-    Running { world, spine, address, received, stop }
+    Running { world, metrics, spine, address, received, stop }
 }
 
 impl Running {
@@ -611,6 +652,39 @@ async fn input_and_output_are_on_tape_before_they_pass_and_the_tapes_root_is_in_
     let kinds: Vec<Kind> = running.kinds().iter().map(|(kind, _)| *kind).collect();
     assert_eq!(kinds[..2], [Kind::SessionStart, Kind::RecordingBegun], "before the action");
     assert_eq!(running.received(), "tape\n<in\n");
+}
+
+#[tokio::test]
+async fn two_channels_that_begin_to_record_at_once_begin_one_recording() {
+    let running = run_paused_at_most(Duration::from_secs(20)).await;
+    let mut client = running.connect("alice toy").await;
+    // Both find no recording, and the first has to wait.
+    running.world.tape.full_times.store(1, Ordering::SeqCst);
+    assert_eq!(say(&mut client, "tapes").await, "sent");
+    assert_eq!(running.world.tape.begun.load(Ordering::SeqCst), 1);
+    let begun = running.kinds().iter().filter(|(kind, _)| *kind == Kind::RecordingBegun).count();
+    assert_eq!(begun, 1, "one salt");
+}
+
+#[tokio::test]
+async fn a_wait_for_room_counts_once_however_often_it_is_tried() {
+    let running = run_paused_at_most(Duration::from_secs(20)).await;
+    let mut client = running.connect("alice toy").await;
+    assert_eq!(say(&mut client, "tape").await, "sent");
+    running.world.tape.full_times.store(3, Ordering::SeqCst);
+    assert_eq!(say(&mut client, "<waits").await, "sent");
+    assert_eq!(running.metrics.pauses.get(), 1);
+}
+
+#[tokio::test]
+async fn nothing_goes_on_as_part_of_an_action_that_was_never_recorded() {
+    let running = run().await;
+    let mut client = running.connect("alice toy").await;
+    assert_eq!(say(&mut client, "given up").await, "wrong");
+    assert_eq!(say(&mut client, "fine").await, "sent");
+    drop(client);
+    running.until(Kind::SessionEnd).await;
+    assert_eq!(running.received(), "fine\n");
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use crate::front::{ClientChannel, ClientSays};
 use crate::outgoing::{ChannelWriter, Message, Outgoing, Terminal};
 use crate::relay::{Serving, Stop};
 use crate::upstream::{Followed, TargetSays, Upstream};
-use loggia_gate::{TargetWriter, Unrecorded, WireFrame};
+use loggia_gate::{TargetWriter, Unrecorded};
 use loggia_model::EventDraft;
 use loggia_model::catalogue::Kind;
 use loggia_model::decision::Action;
@@ -265,24 +265,14 @@ impl<'a> Ends<'a> {
         if let Err(error) = self.session.watch.permits(action) {
             return Ok(Err(error));
         }
-        debug_assert!(!matches!(frame.class(), loggia_gate::FrameClass::Neutral));
         self.session.watch.begin_recording().await?;
-        let mut batch = self.session.watch.batch();
-        let recorded = batch.record(action, draft, frame);
-        let action = match recorded {
-            Ok(action) => action,
-            Err(error @ (Unrecorded::Denied(..) | Unrecorded::TooLarge(_))) => {
-                return Ok(Err(error));
-            }
-            Err(error) => return Err(error.into()),
-        };
-        match batch.commit().await {
-            Ok(recorded) => {
+        match self.session.watch.record(action, draft, frame).await {
+            Ok((action, recorded)) => {
                 let due = Due::of(self.session.watch, action);
                 let _ = self.target.send(recorded).await;
                 Ok(Ok(due))
             }
-            Err(error @ Unrecorded::TooLarge(_)) => Ok(Err(error)),
+            Err(error @ (Unrecorded::Denied(..) | Unrecorded::TooLarge(_))) => Ok(Err(error)),
             Err(error) => Err(error.into()),
         }
     }

@@ -6,7 +6,7 @@
 //! death of the process leaves an action without a result.
 
 use futures::FutureExt;
-use loggia_gate::{ActionRef, Unrecorded, Watch};
+use loggia_gate::{RecordedAction, Unrecorded, Watch};
 use loggia_model::EventDraft;
 use loggia_model::catalogue::Kind;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 /// An `ssh.result` that is due.
 pub(crate) struct Due<'a> {
     watch: &'a Watch,
-    action: ActionRef,
+    action: RecordedAction,
     begun: Instant,
     /// Bytes of input that were forwarded.
     pub(crate) bytes_in: AtomicU64,
@@ -26,13 +26,13 @@ pub(crate) struct Due<'a> {
 
 impl<'a> Due<'a> {
     /// For an action that was recorded just now.
-    pub(crate) fn of(watch: &'a Watch, action: ActionRef) -> Self {
+    pub(crate) fn of(watch: &'a Watch, action: RecordedAction) -> Self {
         let (bytes_in, bytes_out) = (AtomicU64::new(0), AtomicU64::new(0));
         Self { watch, action, begun: Instant::now(), bytes_in, bytes_out, said: false }
     }
 
     /// The action.
-    pub(crate) fn action(&self) -> ActionRef {
+    pub(crate) fn action(&self) -> RecordedAction {
         self.action
     }
 

@@ -116,10 +116,9 @@ async fn jump_back(
     draft: EventDraft,
     jump: Jump,
 ) -> Result<(), Stop> {
-    let mut batch = session.watch.batch();
-    let action = batch.record(Action::Connect, draft, Outgoing::acting(Bytes::new()))?;
     // Nothing of it goes to this session's target.
-    let _: Recorded<Message> = batch.commit().await?;
+    let nothing = Outgoing::acting(Bytes::new());
+    let (action, _) = session.watch.record(Action::Connect, draft, nothing).await?;
     let due = Due::of(session.watch, action);
     let dialled = timeout(CONNECT_WAIT_MAX, session.parts.jumps.dial(jump)).await;
     let Ok(Ok((socket, under_way))) = dialled else {
@@ -284,10 +283,8 @@ async fn back(
         .set_some("/detail/host", by.as_ref().map(|(address, _)| address.as_str()))
         .set_some("/detail/port", by.as_ref().map(|(_, port)| *port))
         .set("/detail/origin", origin);
-    let mut batch = session.watch.batch();
-    let recorded = batch.record(action, draft, Outgoing::acting(Bytes::new()));
-    let action = recorded?;
-    let nothing = batch.commit().await?;
+    let nothing = Outgoing::acting(Bytes::new());
+    let (action, nothing) = session.watch.record(action, draft, nothing).await?;
     let due = Due::of(session.watch, action);
     let mut writer = TargetWriter::new(ChannelWriter(channel), session.watch.dial());
     let _ = writer.send(nothing).await;
@@ -328,9 +325,7 @@ async fn through<'a>(
     draft: EventDraft,
     message: Message,
 ) -> Result<(Due<'a>, Reached), Stop> {
-    let mut batch = session.watch.batch();
-    let action = batch.record(action, draft, Outgoing::of(message))?;
-    let recorded = batch.commit().await?;
+    let (action, recorded) = session.watch.record(action, draft, Outgoing::of(message)).await?;
     let due = Due::of(session.watch, action);
     Ok((due, send_through(session, upstream, recorded).await))
 }

@@ -1,9 +1,9 @@
 //! A receipt comes from an append that succeeded.
 use loggia_gate::Receipt;
-use loggia_model::port::Appended;
+use loggia_model::port::OnDisk;
 
-fn forge(appended: Appended) -> Receipt {
-    Receipt { appended, on_disk: None }
+fn forge(on_disk: OnDisk) -> Receipt {
+    Receipt { on_disk }
 }
 
 fn main() {}

@@ -60,9 +60,8 @@ pub(super) fn not_recorded(frame: &Frame, error: Unrecorded) -> Result<Pause, St
             Ok(Pause::Refused(Box::new(denied(frame, action, decision))))
         }
         Unrecorded::TooLarge(_) => Ok(too_large(tag, bytes, text_of(frame))),
-        error @ (Unrecorded::WrongClass(_) | Unrecorded::Ledger(_) | Unrecorded::Recording(_)) => {
-            Err(Stop::from(error))
-        }
+        // A mistake of the relay, or nothing is recorded any more.
+        error => Err(Stop::from(error)),
     }
 }
 

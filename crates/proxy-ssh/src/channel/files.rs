@@ -374,7 +374,7 @@ impl Running<'_> {
     }
 
     fn describe(&self, operation: &Operation, on: Option<&ActionRef>) -> EventDraft {
-        let of = on.unwrap_or(&self.action).event().to_string();
+        let of = on.map_or(self.action.event(), ActionRef::event).to_string();
         let text = |bytes: &Bytes| Value::text(bytes);
         let mut draft = self
             .session

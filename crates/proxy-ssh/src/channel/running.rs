@@ -15,7 +15,7 @@ use crate::outgoing::{ChannelWriter, Message, Outgoing};
 use crate::relay::{Serving, Stop};
 use crate::upstream::{Followed, TargetSays, Upstream};
 use bytes::Bytes;
-use loggia_gate::{ActionRef, Direction as Tape, EndNotice, Recorded, TargetWriter};
+use loggia_gate::{Direction as Tape, EndNotice, Recorded, RecordedAction, TargetWriter};
 use loggia_model::EventDraft;
 use loggia_model::catalogue::Kind;
 use parking_lot::Mutex as Lock;
@@ -45,7 +45,7 @@ pub(super) struct Exit {
 /// A program under way.
 pub(super) struct Running<'a> {
     pub(super) session: Serving<'a>,
-    pub(super) action: ActionRef,
+    pub(super) action: RecordedAction,
     /// Taken by its result.
     due: Lock<Option<Due<'a>>>,
     /// Results that were found at the end and are not on record yet.

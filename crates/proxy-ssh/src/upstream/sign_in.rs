@@ -50,12 +50,15 @@ fn minted(
 ) -> Result<(Arc<PrivateKey>, Certificate), PublicError> {
     let name = dial.permit().resource().name.as_str();
     let receipt = dial.receipt();
-    // `session.start` is always on disk before anybody dials.
-    let index = receipt.index().unwrap_or_default();
     let actor = dial.permit().actor();
     let account = &dial.permit().account().name;
-    let minted =
-        parts.keys.session_key(actor, dial.session(), account, index, receipt.leaf_hash())?;
+    let minted = parts.keys.session_key(
+        actor,
+        dial.session(),
+        account,
+        receipt.index(),
+        receipt.leaf_hash(),
+    )?;
     let key = private_key(&minted.private_key, name)?;
     let certificate = Certificate::from_openssh(&minted.certificate)
         .map_err(|error| unusable(name).cause(error))?;
