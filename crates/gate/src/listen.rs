@@ -1,7 +1,7 @@
 //! *accept*: one listener, bounded.
 
 use crate::protocol::Protocol;
-use crate::sources::Sources;
+use crate::sources::{HangUp, Sources};
 use crate::spine::Spine;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +9,9 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+/// Connections that lost their place before they were identified and have not ended yet, at a time.
+const ENDING_MAX: usize = 64;
 
 /// Accepts connections until `stop`, each walking the spine in a task of its own, at most
 /// `connections_max` at a time. Returns once no connection is accepted any more; the tracker knows
@@ -21,8 +24,9 @@ pub async fn listen<P: Protocol>(
     stop: CancellationToken,
 ) {
     let room = Arc::new(Semaphore::new(spine.limits().connections_max));
-    let unidentified = Arc::new(Semaphore::new(spine.limits().unidentified_max));
-    let sources = Sources::new(spine.limits().unidentified_of_source_max);
+    let limits = *spine.limits();
+    let unidentified = Arc::new(Semaphore::new(limits.unidentified_max + ENDING_MAX));
+    let sources = Sources::bounded(limits.unidentified_max, limits.unidentified_of_source_max);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -38,11 +42,14 @@ pub async fn listen<P: Protocol>(
             }
         };
         let from = protocol.comes_from(peer);
-        let (Ok(place), Ok(waiting), Some(of_source)) = (
-            Arc::clone(&room).try_acquire_owned(),
-            Arc::clone(&unidentified).try_acquire_owned(),
-            sources.enter(from.ip()),
-        ) else {
+        let places = || {
+            let place = Arc::clone(&room).try_acquire_owned().ok()?;
+            let waiting = Arc::clone(&unidentified).try_acquire_owned().ok()?;
+            // Last, because it may make somebody else go.
+            let of_source = sources.enter(from.ip(), Some(HangUp::of(&socket)?))?;
+            Some((place, (waiting, of_source)))
+        };
+        let Some((place, waiting)) = places() else {
             // Closing at once is the cheapest answer there is, and a flood must stay cheap.
             spine.turned_away(protocol.name(), from);
             continue;
@@ -50,7 +57,7 @@ pub async fn listen<P: Protocol>(
         let (protocol, spine) = (Arc::clone(&protocol), Arc::clone(&spine));
         running.spawn(async move {
             let _ = socket.set_nodelay(true);
-            spine.walk(&*protocol, socket, peer, (waiting, of_source)).await;
+            spine.walk(&*protocol, socket, peer, waiting).await;
             drop(place);
         });
     }

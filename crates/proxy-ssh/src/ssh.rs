@@ -91,6 +91,10 @@ impl Protocol for Ssh {
         "ssh"
     }
 
+    fn comes_from(&self, peer: SocketAddr) -> SocketAddr {
+        self.jumps.source(peer).unwrap_or(peer)
+    }
+
     async fn open(
         &self,
         socket: TcpStream,
