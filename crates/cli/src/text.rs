@@ -3,10 +3,22 @@
 
 use std::fmt::Write;
 
-/// Whether a letter changes how others are shown instead of being shown.
+/// Whether a letter changes how others are shown instead of being shown: controls, marks of
+/// direction, line separators, and what of Unicode's format characters no script is written with.
 pub(crate) fn is_command(letter: char) -> bool {
     letter.is_control()
-        || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        || matches!(
+            letter,
+            '\u{061c}'
+                | '\u{180e}'
+                | '\u{200b}'
+                | '\u{200e}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
 }
 
 /// The text with whatever a terminal would obey written out.
@@ -119,6 +131,9 @@ mod tests {
     fn nothing_that_a_terminal_obeys_gets_through() {
         assert_eq!(safe("a\u{1b}[2Jb\u{7f}\u{9b}c"), "a\\u{1b}[2Jb\\u{7f}\\u{9b}c");
         assert_eq!(safe("user\u{202e}cod"), "user\\u{202e}cod");
+        for hidden in ['\u{61c}', '\u{200f}', '\u{2069}', '\u{2028}', '\u{e0041}', '\u{2060}'] {
+            assert_eq!(safe(&format!("a{hidden}b")), format!("a{}b", hidden.escape_default()));
+        }
         assert_eq!(line(" select 1,\n\t2 \r\n"), "select 1, 2");
         assert_eq!(safe("Ärger 漢字"), "Ärger 漢字");
     }
