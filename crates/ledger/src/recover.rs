@@ -14,6 +14,7 @@ use loggia_model::port::Committed;
 use loggia_tlog::checkpoint::Checkpoint;
 use loggia_tlog::merkle::{CompactRange, root_of};
 use loggia_tlog::note::VerifierKey;
+use loggia_verify::folder::FolderError;
 use loggia_verify::wal::{EndReason, RecordType, WalEnd};
 use std::path::Path;
 
@@ -39,17 +40,21 @@ pub(crate) fn recover(
     copy: Option<&Path>,
     witnessed: &[Witnessed],
 ) -> Result<Recovered, LedgerError> {
+    // 1. What stands there: the checkpoint in the folder, and what the write-ahead log has beyond.
     let checkpoint = read_checkpoint(&layout.folder.checkpoint_path(), key)?;
     let mut published = checkpoint.as_ref().map_or(0, Checkpoint::size);
     let mut wal = read_wal(layout, published)?;
+    let recorded = wal.checkpoints.iter().map(|note| open(note, key, &layout.wal));
+    let recorded = recorded.collect::<Result<Vec<Checkpoint>, _>>()?;
 
-    // What the page cache shows may not be on disk: after this it is.
+    // 2. What the page cache shows may not be on disk: after this it is. A crash before it finds
+    //    less the next time, and nothing that was built on more.
     sync_wal(disk, &layout.wal)?;
 
-    let mut promised = Vec::new();
-    for note in &wal.checkpoints {
-        promised.push((shown(&layout.wal), open(note, key, &layout.wal)?));
-    }
+    // 3. Every checkpoint that ever left and is still known, wherever that is; what was found must
+    //    continue each of them.
+    let mut promised: Vec<(String, Checkpoint)> =
+        recorded.iter().map(|one| (shown(&layout.wal), one.clone())).collect();
     if let Some(copy) = copy
         && let Some(checkpoint) = read_checkpoint(copy, key)?
     {
@@ -69,10 +74,19 @@ pub(crate) fn recover(
     }
     hold_to(layout, published, &wal.beyond, &promised)?;
 
-    if let Some(newer) = show_recorded(disk, layout, key, published, &wal.checkpoints)? {
-        published = newer;
-        wal.beyond.retain(|entry| entry.index >= newer);
+    // 4. A checkpoint that was recorded and not shown any more is shown, before another is signed.
+    //    A crash after this finds it shown.
+    let notes = recorded.iter().zip(&wal.checkpoints);
+    let newest = notes.max_by_key(|(one, _)| one.size());
+    if let Some((newest, note)) = newest.filter(|(one, _)| one.size() > published)
+        && are_in_tiles(disk, layout, newest.size())?
+    {
+        show(disk, layout, copy, note)?;
+        published = newest.size();
+        wal.beyond.retain(|entry| entry.index >= published);
     }
+
+    // 5. Where the sessions and the boot were left.
     let standing = stand(layout, published, &wal.beyond)?;
     Ok(Recovered { published, beyond: wal.beyond, standing })
 }
@@ -81,30 +95,35 @@ fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// A crash between recording a checkpoint and showing it left it in the write-ahead log alone. It
-/// is shown now, before another is signed; gives its size. Its tiles were durable before it was
-/// signed.
-fn show_recorded(
-    disk: &Disk,
-    layout: &EpochLayout,
-    key: &VerifierKey,
-    published: u64,
-    recorded: &[Vec<u8>],
-) -> Result<Option<u64>, LedgerError> {
-    let mut newest: Option<(u64, &Vec<u8>)> = None;
-    for note in recorded {
-        let size = open(note, key, &layout.wal)?.size();
-        if size > newest.map_or(published, |(newest, _)| newest) {
-            newest = Some((size, note));
+/// Whether the tiles of a recorded checkpoint are whole. They were durable before it was signed; if
+/// somebody took one away or damaged it, the entries are still in the write-ahead log, and the next
+/// round writes it again. What cannot be read now says nothing of that.
+fn are_in_tiles(disk: &Disk, layout: &EpochLayout, size: u64) -> Result<bool, LedgerError> {
+    match Tiles::load(disk.clone(), layout.clone(), size) {
+        Ok(_) => Ok(true),
+        Err(unread @ (LedgerError::Io { .. } | LedgerError::Folder(FolderError::Read { .. }))) => {
+            Err(unread)
+        }
+        Err(error) => {
+            tracing::warn!(%error, size, "tiles of a recorded checkpoint are written again");
+            Ok(false)
         }
     }
-    let Some((size, note)) = newest else { return Ok(None) };
-    if Tiles::load(disk.clone(), layout.clone(), size).is_err() {
-        return Ok(None);
+}
+
+/// Shows a checkpoint that a crash left in the write-ahead log alone: in the folder, then in its
+/// second place, as a round of publishing does.
+fn show(
+    disk: &Disk,
+    layout: &EpochLayout,
+    copy: Option<&Path>,
+    note: &[u8],
+) -> Result<(), LedgerError> {
+    let folder = layout.folder.checkpoint_path();
+    for path in [Some(folder.as_path()), copy].into_iter().flatten() {
+        disk.replace(path, note).map_err(|error| LedgerError::io(path, error))?;
     }
-    let path = layout.folder.checkpoint_path();
-    disk.replace(&path, note).map_err(|error| LedgerError::io(&path, error))?;
-    Ok(Some(size))
+    Ok(())
 }
 
 /// The signed checkpoint in a file; `None` where the file is absent.

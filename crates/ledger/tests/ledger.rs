@@ -410,6 +410,73 @@ async fn a_checkpoint_that_could_not_be_shown_is_shown_before_another_is_signed(
     assert_eq!(tampered, 0, "{report}");
 }
 
+/// A folder whose last checkpoint is in the write-ahead log alone, and that checkpoint's size.
+async fn recorded_and_not_shown(world: &World) -> u64 {
+    let full = Arc::new(AtomicBool::new(false));
+    let refused = Arc::new(AtomicU64::new(0));
+    let mut options = world.options();
+    let (hook, count) = (Arc::clone(&full), Arc::clone(&refused));
+    options.disk = Disk::with_hook(Arc::new(move |touch, path| {
+        let shows = touch == Touch::Rename && path.ends_with("log/checkpoint");
+        if shows && hook.load(Ordering::SeqCst) {
+            count.fetch_add(1, Ordering::SeqCst);
+            return Err(std::io::Error::from(std::io::ErrorKind::StorageFull));
+        }
+        Ok(())
+    }));
+    let ledger = Ledger::open(options).unwrap();
+    let session = world.session();
+    append(&ledger, world.draft(Kind::SessionStart, session, Role::Start)).await;
+    settle(&ledger).await;
+    full.store(true, Ordering::SeqCst);
+    for n in 0..400 {
+        append(&ledger, world.statement(session, &n.to_string())).await;
+    }
+    while refused.load(Ordering::SeqCst) == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let size = ledger.size();
+    drop(ledger);
+    size
+}
+
+fn shown(world: &World, path: &str) -> Checkpoint {
+    let note = std::fs::read(world.folder.path().join(path)).unwrap();
+    Checkpoint::open(&note, &VerifierKey::parse(&world.vkey).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn a_start_shows_the_recorded_checkpoint_in_both_places_before_another_is_signed() {
+    let world = World::new();
+    recorded_and_not_shown(&world).await;
+    let before = shown(&world, "data/ledger/e1/log/checkpoint").size();
+    let mut options = world.options();
+    options.checkpoint_interval = Duration::from_secs(600);
+    let ledger = Ledger::open(options).unwrap();
+    let folder = shown(&world, "data/ledger/e1/log/checkpoint");
+    assert!(folder.size() > before, "{} entries", folder.size());
+    let copy = shown(&world, "copy/checkpoint");
+    assert_eq!((copy.size(), copy.root()), (folder.size(), folder.root()));
+    check(&ledger, &world.vkey);
+}
+
+#[tokio::test]
+async fn tiles_of_a_recorded_checkpoint_that_are_gone_are_written_again_and_unread_ones_are_not() {
+    let world = World::new();
+    let size = recorded_and_not_shown(&world).await;
+    let entries = world.folder.path().join("data/ledger/e1/log/tile/entries");
+    let partial = std::fs::read_dir(entries.join("001.p")).unwrap().next().unwrap().unwrap();
+    // Read as a file it gives an error that says nothing of what was written.
+    std::fs::remove_file(partial.path()).unwrap();
+    std::fs::create_dir(partial.path()).unwrap();
+    let unread = Ledger::open(world.options()).map(|_| ()).unwrap_err();
+    assert!(matches!(unread, LedgerError::Folder(_)), "{unread}");
+    std::fs::remove_dir(partial.path()).unwrap();
+    let ledger = world.open();
+    settle(&ledger).await;
+    assert!(check(&ledger, &world.vkey).len() as u64 > size);
+}
+
 #[tokio::test]
 async fn a_sync_that_fails_for_another_reason_is_fatal_and_nobody_is_told_on_disk() {
     let world = World::new();
