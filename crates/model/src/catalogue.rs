@@ -237,7 +237,7 @@ catalogue! {
          sealed("/detail/cause", "what the target or the network said")],
         [("/detail/reason", "\"denied\""), ("/decision/effect", "\"deny\""), ("/outcome/status", "\"denied\"")];
     SessionEnd = "session.end", "The session is over; nothing was forwarded after this.", [Session],
-        [plain("/detail/reason", "client_closed, target_closed, ended, locked, expired, idle_limit, time_limit, bytes_limit, unrecordable, protocol_error, panic, shutdown, target_down, target_tls, target_auth, target_refused or gateway_died"),
+        [plain("/detail/reason", "client_closed, target_closed, ended, locked, expired, idle_limit, time_limit, bytes_limit, unrecordable, protocol_error, gateway_fault, panic, shutdown, target_down, target_tls, target_auth, target_refused or gateway_died"),
          plain("/detail/events", "events of the session before this one"),
          plain("/detail/actions", "actions forwarded"),
          plain("/detail/results_unrecorded", "results that could not be written one by one"),
@@ -253,12 +253,14 @@ catalogue! {
         [("/detail/reason", "\"client_closed\""), ("/detail/actions", "12"), ("/detail/bytes_in", "830"), ("/detail/bytes_out", "41200")];
     SqlPrepare = "sql.prepare", "A statement is about to be parsed and planned under a name.", [Unknown],
         [sealed("/detail/text", "the statement"),
-         sealed("/detail/name", "name of the prepared statement; empty is the unnamed one")],
-        [("/detail/text", "\"select * from orders where id = $1\""), ("/detail/name", "\"S_1\"")];
+         sealed("/detail/name", "name of the prepared statement; empty is the unnamed one"),
+         sealed("/detail/types", "OIDs of the types that the client gives the parameters, in order; 0, and what is left out, the server infers")],
+        [("/detail/text", "\"select * from orders where id = $1\""), ("/detail/name", "\"S_1\""), ("/detail/types", "[23]")];
     SqlStatement = "sql.statement", "A statement is about to be run: one Query message, or one Bind.", [Unknown],
         [sealed("/detail/text", "the statement (simple protocol)"),
          sealed("/detail/parameters", "the parameter values of a Bind, in order; a NULL is {\"null\":true}, a value in binary format is {\"b64\":…}"),
-         plain("/detail/prepared", "id of the sql.prepare whose text runs"),
+         sealed("/detail/result_formats", "formats of the result's columns as the client asked, where not all is text: 0 is text, 1 is binary; one number counts for all columns"),
+         plain("/detail/prepared", "id of the sql.prepare whose text runs, as far as the name tells: code in the target that this session did not make can put another statement under it"),
          plain("/detail/unresolved", "true when the name was not made by a Parse that Loggia saw"),
          sealed("/detail/name", "name of the prepared statement, where it is unresolved"),
          sealed("/detail/portal", "name of the portal, where it has one")],
@@ -269,7 +271,8 @@ catalogue! {
          plain("/detail/rows_max", "rows asked for; 0 is all")],
         [("/detail/rows_max", "100")];
     SqlCall = "sql.call", "A function is about to be called by the function call message.", [Unknown],
-        [plain("/detail/oid", "OID of the function"), sealed("/detail/arguments", "the arguments, in order")],
+        [plain("/detail/oid", "OID of the function"), sealed("/detail/arguments", "the arguments, in order"),
+         sealed("/detail/result_formats", "[1] where the client asked for the result in binary format")],
         [("/detail/oid", "2200"), ("/detail/arguments", "[\"1\"]")];
     SqlResult = "sql.result", "What an action gave.", [],
         [plain("/detail/of", "id of the action"),

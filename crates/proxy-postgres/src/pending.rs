@@ -228,6 +228,8 @@ impl<A: Copy + PartialEq> Pending<A> {
             && let Some(action) = running.kind.action()
         {
             self.copy_end(now_us);
+            // The server answers that with an error, which it does not keep back.
+            self.flushed = true;
             return Hold::CopyFail(action);
         }
         if std::mem::replace(&mut self.flushed, true) { Hold::Wait } else { Hold::Flush }

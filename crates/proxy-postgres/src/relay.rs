@@ -11,6 +11,9 @@ mod outgoing;
 mod refusals;
 mod requests;
 
+#[cfg(test)]
+mod model;
+
 use crate::cancels::{CancelAsk, Registration};
 use crate::codec::encode::{self, Report, Severity};
 use crate::codec::frame::Limits;

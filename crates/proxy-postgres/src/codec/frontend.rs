@@ -25,6 +25,26 @@ pub struct Parse<'a> {
     pub name: &'a [u8],
     /// The statement.
     pub text: &'a [u8],
+    /// The types that the client gives its parameters, in order.
+    pub types: Words<'a, 4>,
+}
+
+/// Numbers of this many bytes each, as they stand in a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Words<'a, const N: usize>(&'a [[u8; N]]);
+
+impl Words<'_, 4> {
+    /// The numbers, in order.
+    pub fn iter(&self) -> impl Iterator<Item = u32> {
+        self.0.iter().map(|word| u32::from_be_bytes(*word))
+    }
+}
+
+impl Words<'_, 2> {
+    /// The numbers, in order.
+    pub fn iter(&self) -> impl Iterator<Item = u16> {
+        self.0.iter().map(|word| u16::from_be_bytes(*word))
+    }
 }
 
 /// Bind: makes a portal from a prepared statement and parameters.
@@ -36,6 +56,9 @@ pub struct Bind<'a> {
     pub statement: &'a [u8],
     /// The parameters, in order.
     pub parameters: Vec<Parameter<'a>>,
+    /// The formats that the client wants results in: none for all text, one for all alike, or one
+    /// for each column.
+    pub result_formats: Words<'a, 2>,
 }
 
 /// What Describe and Close speak of.
@@ -74,6 +97,8 @@ pub enum Message<'a> {
         oid: u32,
         /// The arguments, in order.
         arguments: Vec<Parameter<'a>>,
+        /// The format that the client wants the result in; 0 is text.
+        result_format: u16,
     },
     /// Ends a group of messages.
     Sync,
@@ -128,10 +153,9 @@ fn parse_parse(body: &[u8]) -> Result<Parse<'_>, CodecError> {
     let mut reader = Reader::new(body, "Parse");
     let name = reader.string()?;
     let text = reader.string()?;
-    let types = usize::from(reader.u16()?);
-    reader.take(types * 4)?;
+    let types = words(&mut reader)?;
     reader.end()?;
-    Ok(Parse { name, text })
+    Ok(Parse { name, text, types })
 }
 
 fn parse_bind(body: &[u8]) -> Result<Bind<'_>, CodecError> {
@@ -139,10 +163,9 @@ fn parse_bind(body: &[u8]) -> Result<Bind<'_>, CodecError> {
     let portal = reader.string()?;
     let statement = reader.string()?;
     let parameters = parse_parameters(&mut reader)?;
-    let result_formats = usize::from(reader.u16()?);
-    reader.take(result_formats * 2)?;
+    let result_formats = words(&mut reader)?;
     reader.end()?;
-    Ok(Bind { portal, statement, parameters })
+    Ok(Bind { portal, statement, parameters, result_formats })
 }
 
 fn parse_execute(body: &[u8]) -> Result<Message<'_>, CodecError> {
@@ -169,9 +192,16 @@ fn parse_function_call(body: &[u8]) -> Result<Message<'_>, CodecError> {
     let mut reader = Reader::new(body, "FunctionCall");
     let oid = reader.u32()?;
     let arguments = parse_parameters(&mut reader)?;
-    reader.u16()?;
+    let result_format = reader.u16()?;
     reader.end()?;
-    Ok(Message::FunctionCall { oid, arguments })
+    Ok(Message::FunctionCall { oid, arguments, result_format })
+}
+
+/// A count, then so many numbers.
+fn words<'a, const N: usize>(reader: &mut Reader<'a>) -> Result<Words<'a, N>, CodecError> {
+    let count = usize::from(reader.u16()?);
+    let (words, _) = reader.take(count * N)?.as_chunks();
+    Ok(Words(words))
 }
 
 /// Format codes, then values: none for all text, one for all alike, or one each.

@@ -31,20 +31,22 @@ fn messages_of_a_client_read_as_the_protocol_says() {
     };
     let show = |message: Message<'_>| format!("{message:?}");
     assert_eq!(read(b'Q', b"select 1\0"), show(Message::Query(b"select 1")));
-    assert_eq!(
-        read(b'P', b"S_1\0select $1\0\0\x01\0\0\0\x17"),
-        show(Message::Parse(Parse { name: b"S_1", text: b"select $1" }))
-    );
+    let frame = Frame::of(b'P', b"S_1\0select $1\0\0\x02\0\0\0\x17\xff\0\0\0");
+    let Message::Parse(Parse { name: b"S_1", text: b"select $1", types }) =
+        frontend::parse(&frame).unwrap()
+    else {
+        panic!()
+    };
+    assert_eq!(types.iter().collect::<Vec<_>>(), [23, 0xff00_0000]);
     let mut bind = b"p\0S_1\0\0\x03\0\0\0\x01\0\0\0\x03".to_vec();
     bind.extend_from_slice(b"\0\0\0\x02ab\0\0\0\x01\xff\xff\xff\xff\xff\0\x01\0\x01");
-    assert_eq!(
-        read(b'B', &bind),
-        show(Message::Bind(Bind {
-            portal: b"p",
-            statement: b"S_1",
-            parameters: vec![Parameter::Text(b"ab"), Parameter::Binary(b"\xff"), Parameter::Null],
-        }))
-    );
+    let frame = Frame::of(b'B', &bind);
+    let Message::Bind(bind) = frontend::parse(&frame).unwrap() else { panic!() };
+    let Bind { portal: b"p", statement: b"S_1", parameters, result_formats } = bind else {
+        panic!("{bind:?}")
+    };
+    assert_eq!(parameters, [Parameter::Text(b"ab"), Parameter::Binary(b"\xff"), Parameter::Null]);
+    assert_eq!(result_formats.iter().collect::<Vec<_>>(), [1]);
     assert_eq!(
         read(b'E', b"p\0\0\0\0\x64"),
         show(Message::Execute { portal: b"p", rows_max: 100 })
@@ -52,8 +54,12 @@ fn messages_of_a_client_read_as_the_protocol_says() {
     assert_eq!(read(b'D', b"Sx\0"), show(Message::Describe(Named::Statement(b"x"))));
     assert_eq!(read(b'C', b"P\0"), show(Message::Close(Named::Portal(b""))));
     assert_eq!(
-        read(b'F', b"\0\0\x08\x98\0\x01\0\x01\0\x01\0\0\0\x02hi\0\0"),
-        show(Message::FunctionCall { oid: 2200, arguments: vec![Parameter::Binary(b"hi")] })
+        read(b'F', b"\0\0\x08\x98\0\x01\0\x01\0\x01\0\0\0\x02hi\0\x01"),
+        show(Message::FunctionCall {
+            oid: 2200,
+            arguments: vec![Parameter::Binary(b"hi")],
+            result_format: 1
+        })
     );
     assert_eq!(read(b'f', b"no\0"), show(Message::CopyFail(b"no")));
     assert_eq!(read(b'S', b""), show(Message::Sync));

@@ -153,6 +153,8 @@ impl<A: Copy + PartialEq> Pending<A> {
         }
         self.progress.begun = true;
         self.copying = copying;
+        // What was asked for is answered; the end of the COPY is another matter.
+        self.flushed = false;
         Ok(())
     }
 

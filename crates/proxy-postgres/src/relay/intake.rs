@@ -222,8 +222,8 @@ fn take<D: Desk>(
             }
             execute(pending, desk, &frame, portal, rows_max, now_us)
         }
-        Message::FunctionCall { oid, arguments } => {
-            call(pending, desk, &frame, oid, &arguments, now_us)
+        Message::FunctionCall { oid, arguments, result_format } => {
+            call(pending, desk, &frame, (oid, &arguments, result_format), now_us)
         }
         Message::CopyDone | Message::CopyFail(_) => copy_end(pending, desk, &frame, now_us),
         Message::Sync => {
@@ -274,7 +274,8 @@ fn prepare<D: Desk>(
     let draft = desk
         .draft(Kind::SqlPrepare)
         .set("/detail/text", Value::text(parse.text))
-        .set_some("/detail/name", named(parse.name));
+        .set_some("/detail/name", named(parse.name))
+        .set_some("/detail/types", numbers(parse.types.iter()));
     let event = draft.id();
     let action = desk.record(Action::SqlExecute, draft, Outgoing::message(frame.clone()))?;
     pending.parse(action, event, parse.name, parse.text, now_us);
@@ -296,7 +297,9 @@ fn bind_portal<D: Desk>(
             draft.set("/detail/unresolved", true).set("/detail/name", Value::text(bind.statement))
         }
     };
-    let draft = draft.set_some("/detail/parameters", values(&bind.parameters));
+    let draft = draft
+        .set_some("/detail/parameters", values(&bind.parameters))
+        .set_some("/detail/result_formats", formats(bind.result_formats.iter()));
     let action = desk.record(Action::SqlExecute, draft, Outgoing::message(frame.clone()))?;
     pending.bind(action, bind.portal, of, now_us);
     Ok(())
@@ -334,14 +337,14 @@ fn call<D: Desk>(
     pending: &mut Pending<D::Action>,
     desk: &mut D,
     frame: &Frame,
-    oid: u32,
-    arguments: &[Parameter<'_>],
+    (oid, arguments, result_format): (u32, &[Parameter<'_>], u16),
     now_us: i64,
 ) -> Result<(), Unrecorded> {
     let draft = desk
         .draft(Kind::SqlCall)
         .set("/detail/oid", oid)
-        .set_some("/detail/arguments", values(arguments));
+        .set_some("/detail/arguments", values(arguments))
+        .set_some("/detail/result_formats", formats(std::iter::once(result_format)));
     let action = desk.record(Action::SqlExecute, draft, Outgoing::message(frame.clone()))?;
     pending.call(action, now_us);
     Ok(())
@@ -372,6 +375,19 @@ fn named(name: &[u8]) -> Option<Value> {
     (!name.is_empty()).then(|| Value::text(name))
 }
 
+/// Numbers as a value, unless there are none.
+fn numbers(numbers: impl Iterator<Item = u32>) -> Option<Value> {
+    let numbers: Vec<Value> = numbers.map(Value::from).collect();
+    (!numbers.is_empty()).then_some(Value::Array(numbers))
+}
+
+/// Formats of results, unless all is text: that needs no word.
+fn formats(formats: impl Iterator<Item = u16>) -> Option<Value> {
+    let formats: Vec<u32> = formats.map(u32::from).collect();
+    let any = formats.iter().any(|format| *format != 0);
+    if any { numbers(formats.into_iter()) } else { None }
+}
+
 /// Parameters as values, unless there are none.
 fn values(parameters: &[Parameter<'_>]) -> Option<Value> {
     let value = |parameter: &Parameter<'_>| match parameter {
@@ -398,5 +414,17 @@ mod tests {
         let expected = br#"["a",{"null":true},{"b64":"YQ=="},{"b64":"/w=="}]"#;
         assert_eq!(json, expected);
         assert_eq!(values(&[]), None);
+    }
+
+    #[test]
+    fn types_and_formats_are_told_where_they_say_something() {
+        let json = |value: Option<Value>| value.map(|value| value.to_bytes());
+        assert_eq!(
+            json(numbers([23, 0, u32::MAX].into_iter())),
+            Some(b"[23,0,4294967295]".to_vec())
+        );
+        assert_eq!(numbers([].into_iter()), None);
+        assert_eq!(json(formats([0, 1].into_iter())), Some(b"[0,1]".to_vec()));
+        assert_eq!((formats([0, 0].into_iter()), formats([].into_iter())), (None, None));
     }
 }
