@@ -13,7 +13,7 @@ use super::steps::{printed, printed_at_most, say};
 /// Exit code of `loggia verify`: intact.
 const INTACT: i32 = 0;
 /// Exit code of `loggia verify`: tampered.
-const TAMPERED: i32 = 10;
+pub(super) const TAMPERED: i32 = 10;
 /// How often a copy of the log is made before one must verify.
 const COPY_TRIES: u32 = 3;
 /// How long the log may take to cover an event by a checkpoint: one is signed each second.
@@ -47,8 +47,9 @@ pub(crate) fn searches(morning: &Morning<'_>) -> Result<String> {
     Ok(id.to_owned())
 }
 
-/// An outsider verifies the log, with the key alone and without asking the gateway.
-pub(crate) fn verify(morning: &Morning<'_>, auditor: &Person<'_>) -> Result<()> {
+/// An outsider verifies log and recordings, with the key alone and without asking the gateway.
+/// Gives how many recordings were checked.
+pub(crate) fn verify(morning: &Morning<'_>, auditor: &Person<'_>) -> Result<u64> {
     let data = morning.world.data();
     let arguments = ["verify", &data.to_string_lossy(), "--key", &morning.world.log_key];
     say(&format!("DATA={}\nKEY={}", data.display(), morning.world.log_key));
@@ -56,25 +57,16 @@ pub(crate) fn verify(morning: &Morning<'_>, auditor: &Person<'_>) -> Result<()> 
     let verified = verified.expect_code(INTACT)?.expect_words(&["intact"])?;
     printed_at_most(&verified.stdout, 24);
     say("exit code 0");
-    Ok(())
+    let line = verified.stdout.lines().find(|line| line.contains("recordings are checked"));
+    let count = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    Ok(count.unwrap_or(0))
 }
 
 /// A copy of the data folder, in which one byte of one entry is changed.
 pub(crate) fn tampered(morning: &Morning<'_>, auditor: &Person<'_>, event: &str) -> Result<()> {
     let copy = morning.world.folder.join("copy");
     let arguments = ["verify", &copy.to_string_lossy(), "--key", &morning.world.log_key];
-    let mut tries = 0;
-    loop {
-        copy_folder(&morning.world.data().join("ledger"), &copy.join("ledger"))?;
-        let verified = auditor.loggia_quietly(&arguments)?;
-        tries += 1;
-        // A checkpoint that was signed amid the copying makes the copy a mixture.
-        if verified.code() == INTACT || tries == COPY_TRIES {
-            verified.expect_code(INTACT)?;
-            break;
-        }
-        std::fs::remove_dir_all(&copy).context("removing the copy")?;
-    }
+    copy_of_the_log(morning, auditor, &copy)?;
     say("a copy of the log verifies, too; now somebody moves bob's denied attempt in time:");
     let change = change_time(&copy, event)?;
     say(&change.told);
@@ -83,6 +75,28 @@ pub(crate) fn tampered(morning: &Morning<'_>, auditor: &Person<'_>, event: &str)
     printed_at_most(&verified.said(), 12);
     say("exit code 10");
     Ok(())
+}
+
+/// Copies log and recordings to a folder, where they verify, too.
+pub(super) fn copy_of_the_log(
+    morning: &Morning<'_>,
+    auditor: &Person<'_>,
+    copy: &Path,
+) -> Result<()> {
+    let arguments = ["verify", &copy.to_string_lossy(), "--key", &morning.world.log_key];
+    let mut tries = 0;
+    loop {
+        for part in ["ledger", "recordings"] {
+            copy_folder(&morning.world.data().join(part), &copy.join(part))?;
+        }
+        let verified = auditor.loggia_quietly(&arguments)?;
+        tries += 1;
+        // A checkpoint that was signed amid the copying makes the copy a mixture.
+        if verified.code() == INTACT || tries == COPY_TRIES {
+            return verified.expect_code(INTACT).map(|_| ());
+        }
+        std::fs::remove_dir_all(copy).context("removing the copy")?;
+    }
 }
 
 /// The proof of one event: three small files that anybody with the key can check, offline.

@@ -60,6 +60,9 @@ impl Terminal {
                 None => wrapped.env_remove(name),
             };
         }
+        if let Some(folder) = command.get_current_dir() {
+            wrapped.current_dir(folder);
+        }
         wrapped.env("TERM", "xterm").stdin(Stdio::from(again()?));
         wrapped.stdout(Stdio::from(again()?)).stderr(Stdio::from(inside));
         let child = wrapped.spawn().context("starting setsid")?;
