@@ -70,9 +70,7 @@ pub fn run(loggia: &Path, once: bool) -> Result<Option<OverSsh>> {
     let no_host = openssh::available().err().map(|why| format!("{why:#}"));
     let more = if no_host.is_none() { STEPS_OVER_SSH } else { 0 };
     let mut steps = Steps::new(STEPS + more);
-    if let Some(why) = &no_host {
-        without_ssh(why);
-    }
+    introduce(no_host.as_deref());
     let start = || World::with_target(loggia);
     let mut world = steps.run("start a PostgreSQL that knows nothing of Loggia", start)?;
     let played = script(&mut steps, &mut world, no_host.as_deref(), once);
@@ -91,10 +89,20 @@ pub fn interrupt() -> bool {
     INTERRUPTED.swap(true, Ordering::Relaxed)
 }
 
-/// Half of what there is to see is missing: nobody may overlook it.
-fn without_ssh(why: &str) {
-    println!("\nNOT SHOWN: SSH. This machine has no OpenSSH server that can be started:\n  {why}");
-    println!("What follows is PostgreSQL alone.");
+/// What is about to be seen, and how to read it.
+fn introduce(no_host: Option<&str>) {
+    println!("A morning in a small shop. Its database and its host know nothing of Loggia, which");
+    println!("stands in front of them. alice administers, bob may read, a service makes reports;");
+    println!(
+        "their psql, pgbench, ssh, scp and sftp are the ordinary ones. Then: what is on record,"
+    );
+    println!("and what a forger of it gets. Lines like `alice$ …` are typed, lines with | are");
+    println!("answers. All of it runs on 127.0.0.1 and in temporary folders, removed at the end.");
+    if let Some(why) = no_host {
+        println!(
+            "\nSSH WILL NOT BE SHOWN, only PostgreSQL: there is no host to be had here.\n  {why}"
+        );
+    }
 }
 
 /// From an empty data folder to the lines for a session by hand.
@@ -122,12 +130,13 @@ fn script(
     let total = steps.total();
     println!("\nAll {total} steps did what they should, in {:.1} s.\n", took.as_secs_f64());
     if let Some(why) = no_host {
-        without_ssh(why);
+        // Half of what there is to see was missing: nobody may overlook it.
+        println!("SSH WAS NOT SHOWN: {why}\n");
     }
     if once {
         return Ok(over_ssh);
     }
-    by_hand::tell(&morning(world)?);
+    by_hand::tell(&morning(world)?, over_ssh.as_ref());
     by_hand::wait(world)?;
     Ok(over_ssh)
 }
@@ -151,16 +160,17 @@ fn play(steps: &mut Steps, world: &World, reports_key: &str) -> Result<Option<Ov
     on_the_database(steps, &day)?;
     let shell = on_host.as_ref().map(|on_host| at_the_host(steps, on_host)).transpose()?;
     steps.run("a lock ends a session that runs", || day.locked_out())?;
-    let denied = remains(steps, &day)?;
+    let denied = remains(steps, &day, on_host.as_ref())?;
     let mut over_ssh = match (&on_host, &shell) {
         (Some(on_host), Some(shell)) => Some(remains_of_the_host(steps, on_host, shell)?),
         _ => None,
     };
-    let checked = steps.run("verify the log, then a copy with one byte changed", || {
-        let checked = proof::verify(&day, &auditor)?;
-        proof::tampered(&day, &auditor, &denied)?;
-        Ok(checked)
-    })?;
+    let checked =
+        steps.run("verify log and recordings, then a copy with one byte changed", || {
+            let checked = proof::verify(&day, &auditor)?;
+            proof::tampered(&day, &auditor, &denied)?;
+            Ok(checked)
+        })?;
     if let (Some(on_host), Some(record)) = (&on_host, &mut over_ssh) {
         record.recordings_checked = checked;
         steps
@@ -175,7 +185,7 @@ fn on_the_database(steps: &mut Steps, day: &Morning<'_>) -> Result<()> {
     steps.run("alice works: reads, writes, two transactions", || day.alice_works())?;
     steps.run("bob reads", || day.bob_reads())?;
     steps.run("three who are not let through", || day.refusals())?;
-    steps.run("two statements that fail on the target", || day.failures())?;
+    steps.run("two statements that fail on the database", || day.failures())?;
     steps.run("a statement that is cancelled", || day.cancelled())?;
     steps.run("COPY out and in", || day.copies())?;
     steps.run("pgbench, simple and prepared, as the service account", || {
@@ -194,22 +204,24 @@ fn at_the_host(steps: &mut Steps, on_host: &OnHost<'_>) -> Result<Shell> {
     Ok(shell)
 }
 
-/// What remains of the work on the database. Gives the id of bob's denied attempt.
-fn remains(steps: &mut Steps, day: &Morning<'_>) -> Result<String> {
-    steps.run("the timeline of alice's session: its statements, no more and no less", || {
+/// What remains of the work on the database, and the search over everything. Gives the id of bob's denied attempt.
+fn remains(steps: &mut Steps, day: &Morning<'_>, on_host: Option<&OnHost<'_>>) -> Result<String> {
+    steps.run("the timeline of alice's psql: its statements, no more and no less", || {
         let session = day.alice_session()?;
         proof::timeline(day, &session)
     })?;
-    let denied = steps.run("search", || proof::searches(day))?;
-    steps.run("count: what the target itself logged, and what is recorded", || day.counts())?;
+    let denied = steps.run("search", || {
+        on_host.map_or(Ok(()), OnHost::searches)?;
+        proof::searches(day)
+    })?;
+    steps.run("count: what the database itself logged, and what is recorded", || day.counts())?;
     Ok(denied)
 }
 
 /// What remains of the work on the host.
 fn remains_of_the_host(steps: &mut Steps, on_host: &OnHost<'_>, shell: &Shell) -> Result<OverSsh> {
-    let mut record =
-        steps.run("count: what the host itself executed, and what is recorded", || {
-            on_host.searches()?;
+    let mut record = steps
+        .run("count: what the host itself executed, and what is recorded", || {
             on_host.counts(shell)
         })?;
     record.replayed = steps

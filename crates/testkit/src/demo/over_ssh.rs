@@ -62,7 +62,7 @@ impl OnHost<'_> {
             let finished = person.loggia(&["ssh-config", "--port", &port])?.expect_code(0)?;
             printed(&finished.expect_words(&["ssh web"])?.said());
         }
-        say("(your own ~/.ssh/config is left alone: here `-F` reads the file, and is not shown)");
+        say("(your own ~/.ssh/config is left alone: below, -F names that file, and is not shown)");
         Ok(())
     }
 
@@ -131,8 +131,8 @@ impl OnHost<'_> {
     fn tunnel(&self) -> Result<()> {
         let (here, there) = (free_port()?, self.day.world.target.address());
         let forward = format!("{here}:{there}");
-        let arguments = ["-o", "ExitOnForwardFailure=yes", "-N", "-L", &forward, "web"];
-        let mut tunnel = Running::start(self.day.alice.open_ssh("ssh", &arguments))?;
+        let ssh = self.day.alice.open_ssh("ssh", &["-N", "-L", &forward, "web"]);
+        let mut tunnel = Running::start(ssh)?;
         wait_until("ssh to listen", PATIENCE, || Ok(listens(here)))
             .with_context(|| tunnel.so_far())?;
         let place = format!("host=localhost port={here} user=app dbname=shop connect_timeout=10");
@@ -140,7 +140,7 @@ impl OnHost<'_> {
         printed(&run(around)?.expect_code(NO_CONNECTION)?.stderr);
         wait_until("the refusal", PATIENCE, || Ok(tunnel.so_far().contains("open failed")))
             .with_context(|| tunnel.so_far())?;
-        say("and the ssh that was to be the tunnel:");
+        say("and what the ssh that was to be the tunnel was told:");
         tunnel.signal(Signal::TERM)?;
         let told = tunnel.finish()?.expect_words(&["administratively prohibited"])?;
         printed(&told.stderr);
@@ -171,4 +171,30 @@ fn is_listening(table: &str, port: u16) -> bool {
         let mut columns = line.split_whitespace().skip(1);
         columns.next() == Some(&address) && columns.nth(1) == Some("0A")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_port_that_is_listened_on_is_told_from_one_that_is_connected_to() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert!(listens(port));
+        let client = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        assert!(!listens(client.local_addr().unwrap().port()));
+        drop(listener);
+        assert!(!listens(port));
+    }
+
+    #[test]
+    fn what_is_typed_asks_for_a_passphrase_once_and_ends_the_shell() {
+        let lines: Vec<&str> = TYPED.lines().collect();
+        assert_eq!(lines.iter().filter(|line| line.contains(SILENT_PROMPT)).count(), 1);
+        assert_eq!(lines.last(), Some(&"exit"));
+        // In a terminal of 80 columns, a longer line would be broken and not be found again.
+        assert!(lines.iter().all(|line| line.len() + PROMPT.len() < 80));
+    }
 }

@@ -13,6 +13,7 @@ use super::people::Person;
 use super::program::{in_terminal, is_watched, on_screen};
 use super::proof::{TAMPERED, copy_of_the_log};
 use super::steps::{printed, printed_at_most, say};
+use crate::openssh::sha256_of;
 
 /// How long playing may take; it is a matter of seconds.
 const PLAY_PATIENCE: Duration = Duration::from_secs(60);
@@ -21,7 +22,7 @@ const SHOWN: &str = "POST /order 500";
 const FORGED: &str = "POST /order 200";
 
 impl OnHost<'_> {
-    /// Searches over everything, and over the host alone.
+    /// Two searches: what was refused on the host, and a text in commands and names of files.
     pub(crate) fn searches(&self) -> Result<()> {
         let alice = &self.day.alice;
         let denied = alice.loggia(&["search", "resource:web outcome:denied"])?.expect_code(0)?;
@@ -59,6 +60,7 @@ impl OnHost<'_> {
         say(&format!("lines that the host's shell was told:     {}", told.len()));
         say(&format!("lines in the recording, as typed:         {}", lines.len()));
         ensure!(told == lines && lines == shell.lines, "told: {told:#?}\ntyped: {lines:#?}");
+        self.files_on_record()?;
         self.accepted()?;
         let refused = search("resource:web kind:ssh.refused")?;
         let forwards =
@@ -73,6 +75,22 @@ impl OnHost<'_> {
             refused_forwards,
             ..self.kept(shell, session)
         })
+    }
+
+    /// Both files that were transferred are on record with the SHA-256 of what they hold.
+    fn files_on_record(&self) -> Result<()> {
+        let events =
+            self.day.alice.json(&["search", "--all", "resource:web kind:file.operation"])?;
+        let recorded: Vec<&str> =
+            events.iter().map(|event| text_at(event, "/outcome/sha256")).collect();
+        say("SHA-256 of what was transferred, as recorded, and of the files:");
+        for (person, name) in [(&self.day.alice, "maintenance.html"), (&self.day.bob, "access.log")]
+        {
+            let hash = sha256_of(&person.home().join(name))?;
+            ensure!(recorded.contains(&hash.as_str()), "{name}, {hash}, is not in {recorded:#?}");
+            say(&format!("  {hash}  {name}"));
+        }
+        Ok(())
     }
 
     fn kept(&self, shell: &Shell, session: String) -> OverSsh {
@@ -93,13 +111,14 @@ impl OnHost<'_> {
             let start = events.first().context("a session without events")?;
             ensure!(id.contains(text_at(start, "/actor/id")), "{id} is not who {start} is");
         }
-        let line = self.host.log();
-        let line = line.lines().rfind(|line| line.starts_with("Accepted publickey"));
+        let count = accepted.len();
         say(&format!(
-            "the host's own log of its {} logins names person and session:",
-            accepted.len()
+            "the host's own log of its {count} logins names person and session, the last:"
         ));
-        printed(line.context("the host let nobody in")?);
+        let last = accepted.last().context("the host let nobody in")?;
+        let id = last.certificate.as_ref().map(|certificate| certificate.key_id.as_str());
+        let id = id.unwrap_or_default();
+        printed(&format!("Accepted publickey for {} … ED25519-CERT … ID {id} …", last.account));
         Ok(())
     }
 
@@ -120,21 +139,20 @@ impl OnHost<'_> {
         let text =
             text.expect_words(&["order_timeout_s = 30", "frames, as the ledger has them"])?;
         printed_at_most(&text.said(), 20);
-        let everywhere = [text.stdout.as_str(), &record.typed];
-        ensure!(
-            everywhere.iter().all(|text| !text.contains(&record.passphrase)),
-            "the passphrase can be read in the replay"
-        );
-        say(
-            "the passphrase, which was not echoed, is not in it: it is sealed under a key of its own",
-        );
+        let recording = self.day.world.data().join("recordings").join(format!("{session}.rec"));
+        let recording = std::fs::read(recording).context("reading the recording")?;
+        let recording = String::from_utf8_lossy(&recording);
+        let clear = [text.stdout.as_str(), record.typed.as_str(), &recording];
+        let readable = clear.iter().any(|text| text.contains(&record.passphrase));
+        ensure!(!readable, "what was typed without echo can be read");
+        say("the passphrase was not echoed: it is in no replay, but sealed under a key of its own");
         Ok(text.stdout)
     }
 
     /// Plays a session: on the reader's own terminal where there is one, which then shows again
     /// what it showed before.
     fn play(&self, session: &str) -> Result<()> {
-        let arguments = ["replay", session, "--speed", "2", "--idle", "0.2"];
+        let arguments = ["replay", session, "--speed", "1", "--idle", "0.3"];
         let command = self.day.alice.loggia_command(&arguments);
         if is_watched() {
             return on_screen(command, PLAY_PATIENCE);

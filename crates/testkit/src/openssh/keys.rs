@@ -64,7 +64,7 @@ impl SshKey {
 pub(super) fn available() -> Result<()> {
     let asked = Command::new("ssh").arg("-V").stdin(Stdio::null()).output();
     asked.context(
-        "starting ssh: `cargo xtask test` installs it, or: apt-get install openssh-client",
+        "starting ssh: `cargo xtask demo` and `test` install it, or: apt-get install openssh-client",
     )?;
     Ok(())
 }

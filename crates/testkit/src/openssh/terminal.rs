@@ -180,11 +180,11 @@ mod tests {
     #[test]
     fn a_shell_is_typed_to_resized_and_ended() {
         let mut command = Command::new("sh");
-        command.arg("-i").env("PS1", "ready> ").env_remove("ENV");
+        command.arg("-i").env("PS1", "ready> ").env_remove("ENV").current_dir("/usr");
         let mut terminal = Terminal::start(&command).unwrap();
         terminal.wait_for("ready> ", PATIENCE).unwrap();
-        terminal.send("stty size\r").unwrap();
-        terminal.wait_for("24 80", PATIENCE).unwrap();
+        terminal.send("pwd; stty size\r").unwrap();
+        terminal.wait_for("\n/usr\r\n24 80", PATIENCE).unwrap();
         terminal.resize(132, 50).unwrap();
         terminal.send("stty size; tty\r").unwrap();
         terminal.wait_for("50 132", PATIENCE).unwrap();
