@@ -48,11 +48,13 @@ pub struct SshdOptions {
     pub settings: Vec<(String, String)>,
 }
 
-/// Whether [`Sshd::start`] has what it needs: the programs, an account, the clients' keys. Fails,
-/// saying what to do, where it has not.
+/// Whether [`Sshd::start`] has what it needs, for shells in terminals, too: the programs, an
+/// account, the clients. Fails, saying what to do, where it has not.
 pub fn available() -> Result<()> {
     programs()?;
-    Account::for_servers()?.login()?;
+    let account = Account::for_servers()?;
+    account.login()?;
+    account.hands_out_terminals(terminal::group_of_new()?)?;
     keys::available()
 }
 
