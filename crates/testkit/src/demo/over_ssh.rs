@@ -134,12 +134,12 @@ impl OnHost<'_> {
         let ssh = self.day.alice.open_ssh("ssh", &["-N", "-L", &forward, "web"]);
         let mut tunnel = Running::start(ssh)?;
         wait_until("ssh to listen", PATIENCE, || Ok(listens(here)))
-            .with_context(|| tunnel.so_far())?;
+            .with_context(|| format!("ssh said: {}", tunnel.so_far()))?;
         let place = format!("host=localhost port={here} user=app dbname=shop connect_timeout=10");
         let around = self.day.alice.psql(&place, "psql", &["-c", "SELECT 1"]);
         printed(&run(around)?.expect_code(NO_CONNECTION)?.stderr);
         wait_until("the refusal", PATIENCE, || Ok(tunnel.so_far().contains("open failed")))
-            .with_context(|| tunnel.so_far())?;
+            .with_context(|| format!("ssh said: {}", tunnel.so_far()))?;
         say("and what the ssh that was to be the tunnel was told:");
         tunnel.signal(Signal::TERM)?;
         let told = tunnel.finish()?.expect_words(&["administratively prohibited"])?;
