@@ -62,9 +62,9 @@ pub(crate) fn verify(morning: &Morning<'_>, auditor: &Person<'_>) -> Result<u64>
     Ok(count.unwrap_or(0))
 }
 
-/// A copy of the data folder, in which one byte of one entry is changed.
+/// A copy of the data folder, in which one byte of one entry is changed; and put back afterwards.
 pub(crate) fn tampered(morning: &Morning<'_>, auditor: &Person<'_>, event: &str) -> Result<()> {
-    let copy = morning.world.folder.join("copy");
+    let copy = copied(morning);
     let arguments = ["verify", &copy.to_string_lossy(), "--key", &morning.world.log_key];
     copy_of_the_log(morning, auditor, &copy)?;
     say("a copy of the log verifies, too; now somebody moves bob's denied attempt in time:");
@@ -74,15 +74,16 @@ pub(crate) fn tampered(morning: &Morning<'_>, auditor: &Person<'_>, event: &str)
     let verified = verified.expect_code(TAMPERED)?.expect_words(&["tampered", &change.file])?;
     printed_at_most(&verified.said(), 12);
     say("exit code 10");
-    Ok(())
+    std::fs::write(&change.path, &change.before).context("putting the byte back")
+}
+
+/// Where the copy lies.
+pub(super) fn copied(morning: &Morning<'_>) -> PathBuf {
+    morning.world.folder.join("copy")
 }
 
 /// Copies log and recordings to a folder, where they verify, too.
-pub(super) fn copy_of_the_log(
-    morning: &Morning<'_>,
-    auditor: &Person<'_>,
-    copy: &Path,
-) -> Result<()> {
+fn copy_of_the_log(morning: &Morning<'_>, auditor: &Person<'_>, copy: &Path) -> Result<()> {
     let arguments = ["verify", &copy.to_string_lossy(), "--key", &morning.world.log_key];
     let mut tries = 0;
     loop {
@@ -129,6 +130,8 @@ pub(crate) fn prove(morning: &Morning<'_>, auditor: &Person<'_>, event: &str) ->
 
 /// What was changed, and how to tell it.
 struct Change {
+    path: PathBuf,
+    before: Vec<u8>,
     file: String,
     told: String,
 }
@@ -143,6 +146,7 @@ fn change_time(folder: &Path, event: &str) -> Result<Change> {
         let Some(id) = find(&bytes, 0, format!("\"id\":\"{event}\"").as_bytes()) else { continue };
         let key = b"\"time_us\":";
         let key_at = find(&bytes, id, key).context("an event without a time")?;
+        let unchanged = bytes.clone();
         // The fifth digit stands for days.
         let at = key_at + key.len() + 4;
         let digit = bytes.get_mut(at).context("an event that ends in its time")?;
@@ -153,7 +157,7 @@ fn change_time(folder: &Path, event: &str) -> Result<Change> {
         std::fs::write(&path, &bytes).context("writing a bundle of entries")?;
         let told =
             format!("  {file}\n  byte {at}: `{before}` is now `{after}`, nothing else changed");
-        return Ok(Change { file: last_two(&file), told });
+        return Ok(Change { path, before: unchanged, file: last_two(&file), told });
     }
     bail!("{event} lies in no bundle of entries under {}", folder.display())
 }

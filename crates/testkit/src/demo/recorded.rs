@@ -11,7 +11,7 @@ use super::morning::text_at;
 use super::over_ssh::{OnHost, Shell};
 use super::people::Person;
 use super::program::{in_terminal, is_watched, on_screen};
-use super::proof::{TAMPERED, copy_of_the_log};
+use super::proof::{TAMPERED, copied};
 use super::steps::{printed, printed_at_most, say};
 use crate::openssh::sha256_of;
 
@@ -167,12 +167,11 @@ impl OnHost<'_> {
         Ok(())
     }
 
-    /// A copy in which the terminal shows something else than it did.
+    /// The copy, in which the terminal now shows something else than it did.
     pub(crate) fn tampered(&self, auditor: &Person<'_>, record: &OverSsh) -> Result<()> {
         let world = self.day.world;
-        let copy = world.folder.join("copy-of-recordings");
+        let copy = copied(self.day);
         let place = copy.to_string_lossy();
-        copy_of_the_log(self.day, auditor, &copy)?;
         let recording = copy.join("recordings").join(format!("{}.rec", record.session));
         let mut bytes = std::fs::read(&recording).context("reading the recording")?;
         let at = bytes.windows(SHOWN.len()).position(|window| window == SHOWN.as_bytes());
@@ -180,10 +179,15 @@ impl OnHost<'_> {
         let place_of_text = bytes.get_mut(at..at + FORGED.len()).context("a short recording")?;
         place_of_text.copy_from_slice(FORGED.as_bytes());
         std::fs::write(&recording, &bytes).context("writing the recording")?;
-        say(&format!("in a copy, somebody makes `{SHOWN}` in the recording `{FORGED}`:"));
+        say(
+            "the byte is put back; now, in the copy's recording of alice's terminal, somebody turns",
+        );
+        say(&format!("`{SHOWN}` into `{FORGED}`:"));
         let arguments = ["verify", &place, "--key", &world.log_key];
         let verified = auditor.loggia_as("verify copy --key $KEY", &arguments)?;
-        let verified = verified.expect_code(TAMPERED)?.expect_words(&[&record.session])?;
+        let verified = verified
+            .expect_code(TAMPERED)?
+            .expect_words(&["tampered: recordings/", &record.session])?;
         printed_at_most(&verified.said(), 4);
         let one = format!("{place}/{}", record.session);
         let arguments = ["replay", &one, "--key", &world.log_key, "--text"];
