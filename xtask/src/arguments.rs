@@ -17,7 +17,8 @@ usage: cargo xtask COMMAND
              fuzz one target; without a target, list them
   wasm       compile what an outsider verifies with for a browser
   demo [--once]
-             a scripted morning on a real PostgreSQL, then a gateway to try by hand
+             a scripted morning on a real PostgreSQL and a real host, then a gateway to try
+             by hand
              --once         end by itself after the morning
   bench postgres|ssh|ledger [--quick] [--json]
              measure side by side with direct connections, OpenSSH and pgbouncer

@@ -69,7 +69,7 @@ pub(crate) const FOR_TESTS: &[Part] = &[
     Part::Rsync,
 ];
 /// What `demo` needs.
-pub(crate) const FOR_DEMONSTRATION: &[Part] = &[Part::Server, Part::Client];
+pub(crate) const FOR_DEMONSTRATION: &[Part] = &[Part::Server, Part::Client, Part::SshClient];
 /// What `torture` needs.
 pub(crate) const FOR_TORTURE: &[Part] = &[Part::Server, Part::Client, Part::SshClient];
 /// What `bench` needs.

@@ -48,6 +48,23 @@ impl Account {
         Ok(group(&groups, "tty").map_or(self, |gid| Self::Other { uid, gid }))
     }
 
+    /// Whether a server of this account can hand out terminals such as one that belongs to
+    /// `terminal_gid`. OpenSSH gives each to the group `tty`, which an account that is not root
+    /// can only where it is in that group, or has nothing to change.
+    pub fn hands_out_terminals(self, terminal_gid: u32) -> Result<()> {
+        let groups = std::fs::read_to_string("/etc/group").context("reading /etc/group")?;
+        let (Self::Own, Some(tty)) = (self, group(&groups, "tty")) else { return Ok(()) };
+        let own = rustix::process::getgroups().context("asking for the own groups")?;
+        let own = own.iter().chain([&rustix::process::getegid()]).any(|gid| gid.as_raw() == tty);
+        if terminal_gid != tty && !own {
+            bail!(
+                "new terminals do not belong to the group `tty` here, so only root can hand them \
+                 out: /dev/pts is mounted without gid={tty}"
+            );
+        }
+        Ok(())
+    }
+
     /// The account as one that can be logged in to.
     ///
     /// Fails when it has no name, or no shell that executes commands.

@@ -48,6 +48,16 @@ pub struct SshdOptions {
     pub settings: Vec<(String, String)>,
 }
 
+/// Whether [`Sshd::start`] has what it needs, for shells in terminals, too: the programs, an
+/// account, the clients. Fails, saying what to do, where it has not.
+pub fn available() -> Result<()> {
+    programs()?;
+    let account = Account::for_servers()?;
+    account.login()?;
+    account.hands_out_terminals(terminal::group_of_new()?)?;
+    keys::available()
+}
+
 impl SshdOptions {
     /// Adds a setting.
     #[must_use]
@@ -133,6 +143,13 @@ impl Sshd {
         self.workspace.join("home")
     }
 
+    /// Puts a file into the home of the account.
+    pub fn put(&self, name: &str, text: &str) -> Result<()> {
+        let path = self.home().join(name);
+        std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+        self.login.account.give(&path)
+    }
+
     /// The folder of everything that belongs to this server.
     pub fn folder(&self) -> &Path {
         self.workspace.path()
@@ -163,6 +180,11 @@ impl Sshd {
     /// subsystem is the path of its program. Written before each is executed.
     pub fn executed(&self) -> Result<Vec<String>> {
         witness::read(&self.workspace.join(witness::EXECUTED))
+    }
+
+    /// What stands for a transfer by SFTP in [`Sshd::executed`]: the path of the program.
+    pub fn file_server(&self) -> String {
+        self.programs.file_server.display().to_string()
     }
 
     /// What shells were told: each line of an interactive one, each simple command of one

@@ -1,4 +1,4 @@
-//! An OpenSSH server for the tests that is unpacked and not installed: Debian's package would
+//! An OpenSSH server for tests and demonstrations that is unpacked and not installed: Debian's package would
 //! start a service on port 22 and add an account.
 //!
 //! What lies in the cache afterwards needs no root to get and none to run. Where a server is

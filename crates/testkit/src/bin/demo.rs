@@ -12,8 +12,9 @@ const EXIT_INTERRUPTED: u8 = 130;
 const HELP: &str = "\
 usage: cargo xtask demo [--once]
 
-  A PostgreSQL of its own, a Loggia in front of it, a scripted morning of psql and pgbench,
-  what was recorded, and the proof of it; then it stays up for you to try, until Ctrl-C.
+  A PostgreSQL and an OpenSSH server of its own, a Loggia in front of them, a scripted morning of
+  psql, pgbench, ssh, scp and sftp, what was recorded, and the proof of it; then it stays up for
+  you to try, until Ctrl-C.
   Everything runs on ports of 127.0.0.1 that the kernel chooses, in a temporary folder that is
   removed at the end (LOGGIA_KEEP=1 keeps it).
 
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
     };
     let played = watch_for_signals().and_then(|()| demo::run(&loggia()?, once));
     match played {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::SUCCESS,
         Err(_) if demo::interrupt() => {
             eprintln!("\ninterrupted");
             ExitCode::from(EXIT_INTERRUPTED)

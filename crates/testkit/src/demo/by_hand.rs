@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use super::OverSsh;
 use super::morning::Morning;
 use super::steps::INTERRUPTED;
 use super::world::World;
@@ -14,7 +15,7 @@ use super::world::World;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Prints what alice would type.
-pub(crate) fn tell(morning: &Morning<'_>) {
+pub(crate) fn tell(morning: &Morning<'_>, over_ssh: Option<&OverSsh>) {
     let (world, alice) = (morning.world, &morning.alice);
     let programs = world.loggia.parent().unwrap_or(Path::new(".")).display();
     let home = alice.kept("").display().to_string();
@@ -22,14 +23,19 @@ pub(crate) fn tell(morning: &Morning<'_>) {
     let port = world.postgres_port;
     println!("Loggia stays up. In another terminal, as alice:\n");
     println!("  export PATH={programs}:$PATH LOGGIA_HOME={home}");
-    println!("  export PGSERVICEFILE={home}/pg_service.conf");
-    println!(
-        "  psql service=shop                             # as the account app, by certificate"
-    );
-    println!("  psql 'service=readonly~shop'                  # as the account readonly");
-    println!("  loggia tail -f                                # what happens, as it happens");
-    println!("  loggia search 'actor:alice since:10m'");
-    println!("  loggia session ls");
+    println!("  export PGSERVICEFILE={home}/pg_service.conf\n");
+    line("psql service=shop", "as the account app, by certificate");
+    line("psql 'service=readonly~shop'", "as the account readonly");
+    if over_ssh.is_some() {
+        line("ssh -F $LOGGIA_HOME/ssh_config web", "a shell; scp and sftp take -F, too");
+    }
+    println!();
+    line("loggia tail -f", "what happens, as it happens");
+    line("loggia search 'actor:alice since:10m'", "what happened");
+    line("loggia session ls", "then: loggia session show SESSION");
+    if let Some(record) = over_ssh {
+        line(&format!("loggia replay {}", record.session), "alice's shell; space, arrows, q");
+    }
     println!("  loggia verify {} \\\n    --key '{}'", world.data().display(), world.log_key);
     println!("\nThe same without a service file, with a token as the password:\n");
     println!(
@@ -37,6 +43,11 @@ pub(crate) fn tell(morning: &Morning<'_>) {
          dbname=shop sslmode=verify-full sslrootcert={home}/ca.pem\""
     );
     println!("\nCtrl-C ends everything and removes {}.", world.folder.path().display());
+}
+
+/// A line to paste, and what it does.
+fn line(command: &str, what: &str) {
+    println!("  {command:<46}# {what}");
 }
 
 /// Waits until somebody presses Ctrl-C. Fails when the gateway ends by itself before.

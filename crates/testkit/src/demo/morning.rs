@@ -137,7 +137,7 @@ impl Morning<'_> {
         let psql = self.alice.psql("service=shop", "psql", &["-c", LONG_STATEMENT]);
         let mut running = Running::start(psql)?;
         self.wait_until_runs(true).with_context(|| running.so_far())?;
-        say("… it runs on the target; now Ctrl-C (SIGINT to psql)");
+        say("… it runs on the database; now Ctrl-C (SIGINT to psql)");
         let pressed = now();
         running.signal(Signal::INT)?;
         let finished = running.finish()?.expect_code(STATEMENT_FAILED)?;
@@ -177,7 +177,7 @@ impl Morning<'_> {
     /// pgbench as the service account, its token as password.
     pub(crate) fn bench(&self, protocol: &str) -> Result<()> {
         let token = self.reports.token()?;
-        let arguments = ["-n", "-S", "-c", "4", "-T", "3", "-M", protocol, "shop"];
+        let arguments = ["-n", "-S", "-c", "4", "-T", "2", "-M", protocol, "shop"];
         let pgbench = self.reports.with_token("pgbench", "readonly~shop", &token, &arguments);
         let finished = run(pgbench)?.expect_code(0)?;
         let told = |what: &str| {
@@ -207,7 +207,7 @@ impl Morning<'_> {
         ensure!(took < LOCK_MAX, "the lock took {} ms", took.as_millis());
         refused(finished, &["FATAL", reason])?;
         self.wait_until_runs(false)?;
-        say("the target says that the statement does not run any more");
+        say("the database says that the statement does not run any more");
         let again = run(self.bob.psql("service=shop", "psql", &["-c", "SELECT 1"]))?;
         refused(again, &["FATAL", reason])?;
         printed(&self.alice.loggia(&["lock", "rm", &lock])?.expect_code(0)?.stderr);
@@ -262,7 +262,7 @@ impl Morning<'_> {
         for event in &events {
             *people.entry(text_at(event, "/actor/name")).or_default() += 1;
         }
-        say(&format!("logged by the target itself:        {at_target}"));
+        say(&format!("logged by the database itself:      {at_target}"));
         say(&format!("recorded by Loggia (sql.statement): {}", events.len()));
         for (name, count) in &people {
             say(&format!("  by {name:<8} {count}"));
@@ -275,7 +275,7 @@ impl Morning<'_> {
             events.len()
         );
         say(&format!(
-            "the difference, {UNPARSED}, is the statement that the target could not parse"
+            "the difference, {UNPARSED}, is the statement that the database could not parse"
         ));
         Ok(())
     }

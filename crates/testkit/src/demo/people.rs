@@ -150,6 +150,25 @@ impl<'a> Person<'a> {
         command
     }
 
+    /// One of OpenSSH's clients, with what `loggia ssh-config` wrote.
+    ///
+    /// OpenSSH finds `~/.ssh/config` by the account and not by `HOME`, and the reader's own is not
+    /// touched: `-F` stands in for the line `Include …` in it.
+    pub(crate) fn open_ssh(&self, program: &str, arguments: &[&str]) -> Command {
+        typed(self.name, &format!("{program} {}", shown(arguments)));
+        let mut command = self.command(program);
+        command.arg("-F").arg(self.kept("ssh_config")).args(arguments);
+        command
+    }
+
+    /// `loggia` as they type it, to be run by the caller.
+    pub(crate) fn loggia_command(&self, arguments: &[&str]) -> Command {
+        typed(self.name, &format!("loggia {}", shown(arguments)));
+        let mut command = self.command(&self.world.loggia);
+        command.args(arguments);
+        command
+    }
+
     /// The token that they hold.
     pub(crate) fn token(&self) -> Result<String> {
         let token = std::fs::read_to_string(self.kept("token")).context("reading the token")?;

@@ -1,13 +1,15 @@
 //! Real programs: started with a clean environment, with an end to every wait.
 
-use std::ffi::OsStr;
-use std::os::unix::process::ExitStatusExt as _;
+use std::ffi::{OsStr, OsString};
+use std::io::IsTerminal as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::openssh::Terminal;
 use crate::wait_until;
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
@@ -25,6 +27,48 @@ pub(crate) fn clean(program: impl AsRef<OsStr>, home: &Path) -> Command {
     }
     command.env("HOME", home).env("LC_ALL", "C.UTF-8").env("NO_COLOR", "1");
     command
+}
+
+/// Whether this program's output goes to a terminal that somebody looks at.
+pub(crate) fn is_watched() -> bool {
+    std::io::stdout().is_terminal()
+}
+
+/// Runs a program on the reader's own terminal, without a keyboard, to its end.
+pub(crate) fn on_screen(mut command: Command, patience: Duration) -> Result<()> {
+    // Not in the foreground group: Ctrl-C ends the demonstration in good order, and a program
+    // that is killed amid drawing would leave the terminal as it was then.
+    command.stdin(Stdio::null()).process_group(0);
+    let child = command.spawn().context("starting what is played")?;
+    let mut child = KilledOnDrop(child);
+    let mut status = None;
+    wait_until("what is played to end", patience, || {
+        status = child.0.try_wait().context("asking for an exit status")?;
+        Ok(status.is_some())
+    })?;
+    ensure!(status.is_some_and(|status| status.success()), "what was played ended with {status:?}");
+    Ok(())
+}
+
+struct KilledOnDrop(Child);
+
+impl Drop for KilledOnDrop {
+    fn drop(&mut self) {
+        // One that has ended needs neither.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A program in a terminal of its own, with the environment of the command and nothing else.
+pub(crate) fn in_terminal(mut command: Command) -> Result<Terminal> {
+    let named: Vec<OsString> = command.get_envs().map(|(name, _)| name.to_os_string()).collect();
+    for (name, _) in std::env::vars_os() {
+        if !named.contains(&name) {
+            command.env_remove(name);
+        }
+    }
+    Terminal::start(&command)
 }
 
 /// A program that runs. Dropping it kills it.

@@ -13,7 +13,7 @@ use super::steps::{printed, printed_at_most, say};
 /// Exit code of `loggia verify`: intact.
 const INTACT: i32 = 0;
 /// Exit code of `loggia verify`: tampered.
-const TAMPERED: i32 = 10;
+pub(super) const TAMPERED: i32 = 10;
 /// How often a copy of the log is made before one must verify.
 const COPY_TRIES: u32 = 3;
 /// How long the log may take to cover an event by a checkpoint: one is signed each second.
@@ -47,8 +47,9 @@ pub(crate) fn searches(morning: &Morning<'_>) -> Result<String> {
     Ok(id.to_owned())
 }
 
-/// An outsider verifies the log, with the key alone and without asking the gateway.
-pub(crate) fn verify(morning: &Morning<'_>, auditor: &Person<'_>) -> Result<()> {
+/// An outsider verifies log and recordings, with the key alone and without asking the gateway.
+/// Gives how many recordings were checked.
+pub(crate) fn verify(morning: &Morning<'_>, auditor: &Person<'_>) -> Result<u64> {
     let data = morning.world.data();
     let arguments = ["verify", &data.to_string_lossy(), "--key", &morning.world.log_key];
     say(&format!("DATA={}\nKEY={}", data.display(), morning.world.log_key));
@@ -56,25 +57,16 @@ pub(crate) fn verify(morning: &Morning<'_>, auditor: &Person<'_>) -> Result<()> 
     let verified = verified.expect_code(INTACT)?.expect_words(&["intact"])?;
     printed_at_most(&verified.stdout, 24);
     say("exit code 0");
-    Ok(())
+    let line = verified.stdout.lines().find(|line| line.contains("recordings are checked"));
+    let count = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    Ok(count.unwrap_or(0))
 }
 
-/// A copy of the data folder, in which one byte of one entry is changed.
+/// A copy of the data folder, in which one byte of one entry is changed; and put back afterwards.
 pub(crate) fn tampered(morning: &Morning<'_>, auditor: &Person<'_>, event: &str) -> Result<()> {
-    let copy = morning.world.folder.join("copy");
+    let copy = copied(morning);
     let arguments = ["verify", &copy.to_string_lossy(), "--key", &morning.world.log_key];
-    let mut tries = 0;
-    loop {
-        copy_folder(&morning.world.data().join("ledger"), &copy.join("ledger"))?;
-        let verified = auditor.loggia_quietly(&arguments)?;
-        tries += 1;
-        // A checkpoint that was signed amid the copying makes the copy a mixture.
-        if verified.code() == INTACT || tries == COPY_TRIES {
-            verified.expect_code(INTACT)?;
-            break;
-        }
-        std::fs::remove_dir_all(&copy).context("removing the copy")?;
-    }
+    copy_of_the_log(morning, auditor, &copy)?;
     say("a copy of the log verifies, too; now somebody moves bob's denied attempt in time:");
     let change = change_time(&copy, event)?;
     say(&change.told);
@@ -82,7 +74,30 @@ pub(crate) fn tampered(morning: &Morning<'_>, auditor: &Person<'_>, event: &str)
     let verified = verified.expect_code(TAMPERED)?.expect_words(&["tampered", &change.file])?;
     printed_at_most(&verified.said(), 12);
     say("exit code 10");
-    Ok(())
+    std::fs::write(&change.path, &change.before).context("putting the byte back")
+}
+
+/// Where the copy lies.
+pub(super) fn copied(morning: &Morning<'_>) -> PathBuf {
+    morning.world.folder.join("copy")
+}
+
+/// Copies log and recordings to a folder, where they verify, too.
+fn copy_of_the_log(morning: &Morning<'_>, auditor: &Person<'_>, copy: &Path) -> Result<()> {
+    let arguments = ["verify", &copy.to_string_lossy(), "--key", &morning.world.log_key];
+    let mut tries = 0;
+    loop {
+        for part in ["ledger", "recordings"] {
+            copy_folder(&morning.world.data().join(part), &copy.join(part))?;
+        }
+        let verified = auditor.loggia_quietly(&arguments)?;
+        tries += 1;
+        // A checkpoint that was signed amid the copying makes the copy a mixture.
+        if verified.code() == INTACT || tries == COPY_TRIES {
+            return verified.expect_code(INTACT).map(|_| ());
+        }
+        std::fs::remove_dir_all(copy).context("removing the copy")?;
+    }
 }
 
 /// The proof of one event: three small files that anybody with the key can check, offline.
@@ -115,6 +130,8 @@ pub(crate) fn prove(morning: &Morning<'_>, auditor: &Person<'_>, event: &str) ->
 
 /// What was changed, and how to tell it.
 struct Change {
+    path: PathBuf,
+    before: Vec<u8>,
     file: String,
     told: String,
 }
@@ -129,6 +146,7 @@ fn change_time(folder: &Path, event: &str) -> Result<Change> {
         let Some(id) = find(&bytes, 0, format!("\"id\":\"{event}\"").as_bytes()) else { continue };
         let key = b"\"time_us\":";
         let key_at = find(&bytes, id, key).context("an event without a time")?;
+        let unchanged = bytes.clone();
         // The fifth digit stands for days.
         let at = key_at + key.len() + 4;
         let digit = bytes.get_mut(at).context("an event that ends in its time")?;
@@ -139,7 +157,7 @@ fn change_time(folder: &Path, event: &str) -> Result<Change> {
         std::fs::write(&path, &bytes).context("writing a bundle of entries")?;
         let told =
             format!("  {file}\n  byte {at}: `{before}` is now `{after}`, nothing else changed");
-        return Ok(Change { file: last_two(&file), told });
+        return Ok(Change { path, before: unchanged, file: last_two(&file), told });
     }
     bail!("{event} lies in no bundle of entries under {}", folder.display())
 }

@@ -46,6 +46,11 @@ impl Steps {
         outcome.with_context(|| format!("step {} failed: {what}", self.done))
     }
 
+    /// How many steps were announced.
+    pub(crate) fn total(&self) -> usize {
+        self.total
+    }
+
     /// How long it took so far. Fails when other than the announced number of steps was done:
     /// the numbers that were shown would have been wrong.
     pub(crate) fn end(&self) -> Result<Duration> {

@@ -1,11 +1,12 @@
-//! What stands before the morning begins: a PostgreSQL, a Loggia, and where everything lies.
+//! What stands before the morning begins: a PostgreSQL, a host, a Loggia, and where everything
+//! lies.
 
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::{ManagedProcess, Postgres, PostgresOptions, Workspace};
+use crate::{ManagedProcess, Postgres, PostgresOptions, Sshd, SshdOptions, Workspace};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
@@ -17,6 +18,11 @@ use super::steps::{now, printed, say, typed};
 const RESOURCES: &str = include_str!("../../../../demo/resources.toml");
 const ACCESS: &str = include_str!("../../../../demo/access.cedar");
 const SHOP: &str = include_str!("../../../../demo/shop.sql");
+const ACCESS_LOG: &str = include_str!("../../../../demo/access.log");
+const SHOP_CONF: &str = include_str!("../../../../demo/shop.conf");
+/// The key that stands in for the host's own.
+const HOST_KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOle+VxsrInpGOjBWGcBZiVd2xYCkI9g1nRbX1ZrGjC9";
 /// How long the gateway may take from its start to "serves".
 const START_PATIENCE: Duration = Duration::from_secs(60);
 /// How long the gateway may take to end in good order.
@@ -26,19 +32,23 @@ const DRAIN_S: &str = "1";
 /// The scale of pgbench's own tables: 100,000 accounts each.
 const PGBENCH_SCALE: &str = "1";
 
-/// Folder, target and gateway. Fields are dropped in this order: gateway, target, folder.
+/// Folder, targets and gateway. Fields are dropped in this order: gateway, targets, folder.
 pub(crate) struct World {
     gateway: Option<ManagedProcess>,
     /// The port of the gateway's PostgreSQL door.
     pub(crate) postgres_port: u16,
+    /// The port of its SSH door.
+    pub(crate) ssh_port: u16,
     /// Where the gateway's API is: `HOST:PORT`.
     pub(crate) api: String,
     /// Codes by which people take up their accounts: name and code.
     pub(crate) enrolment_codes: Vec<(String, String)>,
     /// The log's verification key.
     pub(crate) log_key: String,
-    /// The target.
+    /// The database.
     pub(crate) target: Postgres,
+    /// The host; none where this machine cannot have an OpenSSH server.
+    pub(crate) host: Option<Sshd>,
     /// The `loggia` binary.
     pub(crate) loggia: PathBuf,
     secrets: Vec<(&'static str, String)>,
@@ -81,10 +91,12 @@ impl World {
         Ok(Self {
             gateway: None,
             postgres_port: 0,
+            ssh_port: 0,
             api: String::new(),
             enrolment_codes: Vec::new(),
             log_key: String::new(),
             target,
+            host: None,
             loggia,
             secrets: vec![
                 ("SHOP_APP_PASSWORD", random_word()?),
@@ -92,6 +104,17 @@ impl World {
             ],
             folder,
         })
+    }
+
+    /// Starts the host, with a log and a configuration to work on.
+    pub(crate) fn start_host(&mut self) -> Result<()> {
+        let host = Sshd::start(SshdOptions::default())?;
+        host.put("access.log", ACCESS_LOG)?;
+        host.put("shop.conf", SHOP_CONF)?;
+        let (address, account) = (host.address(), &host.account);
+        say(&format!("sshd on {address}, unprivileged, as `{account}`"));
+        self.host = Some(host);
+        Ok(())
     }
 
     /// Puts the shop into the target, as its superuser and directly.
@@ -157,8 +180,9 @@ impl World {
         let changed = text
             .replace("# api = \"127.0.0.1:7443\"", "api = \"127.0.0.1:0\"")
             .replace("# postgres = \"127.0.0.1:7432\"", "postgres = \"127.0.0.1:0\"")
+            .replace("# ssh = \"127.0.0.1:7022\"", "ssh = \"127.0.0.1:0\"")
             .replace("# metrics = \"127.0.0.1:7464\"", "metrics = \"127.0.0.1:0\"");
-        ensure!(changed.matches("127.0.0.1:0").count() == 3, "the configuration reads differently");
+        ensure!(changed.matches("127.0.0.1:0").count() == 4, "the configuration reads differently");
         std::fs::write(&path, changed).context("writing the configuration")
     }
 
@@ -170,6 +194,7 @@ impl World {
         let authority = self.target.ca_pem_path.display().to_string();
         let text = replaced_once(RESOURCES, "localhost:5432", &self.target.address())?;
         let text = replaced_once(&text, "/etc/ssl/certs/shop-ca.pem", &authority)?;
+        let text = with_host(&text, self.host.as_ref())?;
         private_file(&declared.join("resources.toml"), &text)?;
         private_file(&declared.join("access.cedar"), ACCESS)?;
         private_file(&declared.join("reports.pem"), reports_public_key)?;
@@ -203,12 +228,13 @@ impl World {
         gateway.wait_for_stderr("Loggia serves.", START_PATIENCE)?;
         let ready_ms = started.elapsed().as_millis();
         let said = gateway.stderr();
-        let (api, postgres) = addresses(&said).context("where the gateway listens")?;
+        let [api, postgres, ssh] = addresses(&said).context("where the gateway listens")?;
         self.api = format!("localhost:{}", port_of(&api)?);
         self.postgres_port = port_of(&postgres)?;
+        self.ssh_port = port_of(&ssh)?;
         self.enrolment_codes.extend(enrolment_codes(&said));
         self.gateway = Some(gateway);
-        say(&format!("ready after {ready_ms} ms: API {api}, PostgreSQL {postgres}"));
+        say(&format!("ready after {ready_ms} ms: API {api}, PostgreSQL {postgres}, SSH {ssh}"));
         say(&format!(
             "pid {}, log {}",
             self.gateway_pid(),
@@ -235,7 +261,7 @@ impl World {
         Ok(())
     }
 
-    /// Ends the gateway in good order, then the target. Says how both ended.
+    /// Ends the gateway in good order, then the targets. Says how both ended.
     pub(crate) fn stop(&mut self) -> Result<()> {
         if let Some(mut gateway) = self.gateway.take() {
             let pid = gateway.pid();
@@ -245,6 +271,10 @@ impl World {
         }
         if let Some(status) = self.target.stop()? {
             println!("PostgreSQL ended: {status}.");
+        }
+        if let Some(mut host) = self.host.take() {
+            host.stop()?;
+            println!("sshd and its sessions ended.");
         }
         Ok(())
     }
@@ -269,13 +299,28 @@ fn replaced_once(text: &str, old: &str, new: &str) -> Result<String> {
     Ok(text.replace(old, new))
 }
 
-/// The addresses of API and PostgreSQL in what the gateway says before it serves.
-fn addresses(said: &str) -> Option<(String, String)> {
+/// The declarations with the host's address, key and account, or without the host.
+fn with_host(text: &str, host: Option<&Sshd>) -> Result<String> {
+    let begin = text.find("[[resource]]\nname = \"web\"").context("no `web` in a file of demo/")?;
+    let (before, rest) = text.split_at(begin);
+    let end = rest.find("[[group]]").context("no group behind `web` in a file of demo/")?;
+    let (block, after) = rest.split_at(end);
+    let Some(host) = host else { return Ok(format!("{before}{after}")) };
+    let block = replaced_once(block, "localhost:22", &host.address())?;
+    let block = replaced_once(&block, HOST_KEY, host.host_key())?;
+    let block = replaced_once(&block, "name = \"deploy\"", &format!("name = {:?}", host.account))?;
+    Ok(format!("{before}{block}{after}"))
+}
+
+/// The addresses of API, PostgreSQL and SSH in what the gateway says before it serves.
+fn addresses(said: &str) -> Option<[String; 3]> {
     let line = said.lines().find(|line| line.starts_with("API "))?;
-    let mut words = line.split_whitespace();
-    let api = words.nth(1)?;
-    let postgres = words.skip_while(|word| *word != "PostgreSQL").nth(1)?;
-    Some((api.to_owned(), postgres.to_owned()))
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let behind = |name: &str| {
+        let at = words.iter().position(|word| *word == name)?;
+        words.get(at + 1).map(ToString::to_string)
+    };
+    Some([behind("API")?, behind("PostgreSQL")?, behind("SSH")?])
 }
 
 fn port_of(address: &str) -> Result<u16> {
@@ -301,13 +346,13 @@ mod tests {
     use super::*;
 
     const SAID: &str = "Enrolment code for bob, good once, for 24 hours:\n  lge1.abc\n\
-        API 127.0.0.1:4001  PostgreSQL 127.0.0.1:4002  metrics 127.0.0.1:4003\nLoggia serves.\n";
+        API 127.0.0.1:4001  PostgreSQL 127.0.0.1:4002  SSH 127.0.0.1:4003  metrics 127.0.0.1:4004\nLoggia serves.\n";
 
     #[test]
     fn what_the_gateway_says_is_read() {
         assert_eq!(enrolment_codes(SAID), [("bob".to_owned(), "lge1.abc".to_owned())]);
-        let (api, postgres) = addresses(SAID).unwrap();
-        assert_eq!((port_of(&api).unwrap(), port_of(&postgres).unwrap()), (4001, 4002));
+        let ports = addresses(SAID).unwrap().map(|address| port_of(&address).unwrap());
+        assert_eq!(ports, [4001, 4002, 4003]);
         assert!(addresses("Loggia serves.\n").is_none());
     }
 
@@ -316,5 +361,10 @@ mod tests {
         assert!(replaced_once(RESOURCES, "localhost:5432", "x").is_ok());
         assert!(replaced_once(RESOURCES, "/etc/ssl/certs/shop-ca.pem", "x").is_ok());
         assert!(replaced_once("a a", "a", "x").is_err());
+        let alone = with_host(RESOURCES, None).unwrap();
+        assert!(!alone.contains("ssh") && alone.contains("[[person]]"), "{alone}");
+        for name in ["localhost:22", HOST_KEY, "name = \"deploy\""] {
+            assert!(RESOURCES.contains(name) && !alone.contains(name), "{name}");
+        }
     }
 }

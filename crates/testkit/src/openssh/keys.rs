@@ -60,6 +60,15 @@ impl SshKey {
     }
 }
 
+/// Whether OpenSSH's clients are installed, `ssh-keygen` among them.
+pub(super) fn available() -> Result<()> {
+    let asked = Command::new("ssh").arg("-V").stdin(Stdio::null()).output();
+    asked.context(
+        "starting ssh: `cargo xtask demo` and `test` install it, or: apt-get install openssh-client",
+    )?;
+    Ok(())
+}
+
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_os_string();
     name.push(suffix);

@@ -23,8 +23,8 @@ pub struct Programs {
     root: PathBuf,
 }
 
-/// The server of this machine: the installed one first, then one that `cargo xtask test` unpacked
-/// into the cache. Fails, saying what to do, when there is none: a test that then skips prints
+/// The server of this machine: the installed one first, then one that `cargo xtask` unpacked into
+/// the cache. Fails, saying what to do, when there is none: a test that then skips prints
 /// this.
 pub fn programs() -> Result<Programs> {
     if let Some(installed) = below(Path::new("/")) {
@@ -33,8 +33,8 @@ pub fn programs() -> Result<Programs> {
     let entries = std::fs::read_dir(parts::cache()?).into_iter().flatten().flatten();
     let named = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("openssh-"));
     named.filter_map(|entry| below(&entry.path())).next().context(
-        "no OpenSSH server, neither installed nor in the cache: `cargo xtask test` gets one, or: \
-         apt-get install openssh-server",
+        "no OpenSSH server, neither installed nor in the cache: `cargo xtask demo` and `test` get \
+         one, or: apt-get install openssh-server",
     )
 }
 

@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -37,18 +38,31 @@ struct Output {
     closed: bool,
 }
 
+/// The group that new terminals belong to.
+pub(super) fn group_of_new() -> Result<u32> {
+    let (_keyboard, name) = open()?;
+    let inside = std::fs::metadata(&name).with_context(|| format!("looking at {name}"))?;
+    Ok(inside.gid())
+}
+
+/// Opens a terminal: the end of whoever types and looks, and the name of the other.
+fn open() -> Result<(OwnedFd, String)> {
+    let keyboard = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
+        .context("opening a terminal")?;
+    grantpt(&keyboard).context("opening a terminal")?;
+    unlockpt(&keyboard).context("opening a terminal")?;
+    let name = ptsname(&keyboard, Vec::new()).context("asking for the terminal's name")?;
+    let name = name.into_string().context("a terminal whose name is not UTF-8")?;
+    Ok((keyboard, name))
+}
+
 impl Terminal {
     /// Starts `command` in a new terminal of 80 columns and 24 rows.
     ///
     /// `setsid` of util-linux makes the terminal the controlling one of the program.
     pub fn start(command: &Command) -> Result<Self> {
-        let keyboard = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
-            .context("opening a terminal")?;
-        grantpt(&keyboard).context("opening a terminal")?;
-        unlockpt(&keyboard).context("opening a terminal")?;
+        let (keyboard, name) = open()?;
         resize(&keyboard, SIZE)?;
-        let name = ptsname(&keyboard, Vec::new()).context("asking for the terminal's name")?;
-        let name = name.into_string().context("a terminal whose name is not UTF-8")?;
         let inside = File::options().read(true).write(true).open(&name);
         let inside = inside.with_context(|| format!("opening {name}"))?;
         let again = || inside.try_clone().context("opening the terminal again");
@@ -59,6 +73,9 @@ impl Terminal {
                 Some(value) => wrapped.env(name, value),
                 None => wrapped.env_remove(name),
             };
+        }
+        if let Some(folder) = command.get_current_dir() {
+            wrapped.current_dir(folder);
         }
         wrapped.env("TERM", "xterm").stdin(Stdio::from(again()?));
         wrapped.stdout(Stdio::from(again()?)).stderr(Stdio::from(inside));
@@ -177,11 +194,11 @@ mod tests {
     #[test]
     fn a_shell_is_typed_to_resized_and_ended() {
         let mut command = Command::new("sh");
-        command.arg("-i").env("PS1", "ready> ").env_remove("ENV");
+        command.arg("-i").env("PS1", "ready> ").env_remove("ENV").current_dir("/usr");
         let mut terminal = Terminal::start(&command).unwrap();
         terminal.wait_for("ready> ", PATIENCE).unwrap();
-        terminal.send("stty size\r").unwrap();
-        terminal.wait_for("24 80", PATIENCE).unwrap();
+        terminal.send("pwd; stty size\r").unwrap();
+        terminal.wait_for("\n/usr\r\n24 80", PATIENCE).unwrap();
         terminal.resize(132, 50).unwrap();
         terminal.send("stty size; tty\r").unwrap();
         terminal.wait_for("50 132", PATIENCE).unwrap();
