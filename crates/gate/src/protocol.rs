@@ -95,6 +95,14 @@ pub struct Ended {
     pub bytes_out: u64,
 }
 
+impl Ended {
+    /// Over, with no bytes that anybody counted: nothing went either way, or what counted them is
+    /// gone.
+    pub(crate) fn uncounted(reason: EndReason) -> Self {
+        Self { reason, bytes_in: 0, bytes_out: 0 }
+    }
+}
+
 /// A target that was reached and signed in to.
 pub struct Dialled<R, W, G> {
     /// What the target says.

@@ -49,17 +49,12 @@ pub(crate) fn denied(
     account: &str,
     decision: &Decision,
 ) -> PublicError {
-    let why = if decision.policies.is_empty() {
-        "no policy permits it".to_owned()
-    } else {
-        format!("forbidden by {}", decision.policies.join(", "))
-    };
     PublicError::new(
         "denied",
         Fault::Policy,
         format!("{} may not connect to `{}` as `{account}`", actor.name, resource.name),
     )
-    .detail(why)
+    .detail(decision.why_denied())
     .hint("`loggia resource ls` lists what you can reach; ask an administrator for access")
 }
 

@@ -1,5 +1,9 @@
 //! One connection, from the first byte to the last record. Read [`Spine::walk`] from top to
 //! bottom: the phases have the names that documents, events and metrics use.
+//!
+//! The spine reads and writes no protocol, and looks into no action: in *relay* it only waits, and
+//! what happens there goes through the [`Watch`]. It ends no session either; who does (a lock, a
+//! limit, an operator) tells the registry in [`crate::Sessions`], and the front end hears it.
 
 use crate::limits::Limits;
 use crate::metrics::GateMetrics;
@@ -141,7 +145,7 @@ impl Spine {
             Ok(Ok(Err(error))) => self.not_reached(protocol, client, &allowed, error).await,
             Ok(Err(_panic)) => {
                 tracing::error!(protocol = protocol.name(), "dialling panicked");
-                Ended { reason: EndReason::Panic, bytes_in: 0, bytes_out: 0 }
+                Ended::uncounted(EndReason::Panic)
             }
             Err(_late) => {
                 let error = target_late(allowed.permit.resource());
@@ -149,16 +153,6 @@ impl Spine {
             }
         };
         self.close(watch, start, ended).await;
-    }
-
-    async fn identify(&self, opening: &Opening, source: Source) -> Result<Actor, PublicError> {
-        let identify = self.parts.identify.identify(&opening.credential, &source);
-        let identify = AssertUnwindSafe(identify).catch_unwind();
-        match timeout(self.parts.limits.open_wait_max, identify).await {
-            Ok(Ok(identified)) => identified,
-            // Late, or it panicked: nobody is let in either way.
-            Ok(Err(_)) | Err(_) => Err(identity_late()),
-        }
     }
 
     async fn open<P: Protocol>(
@@ -172,6 +166,16 @@ impl Spine {
             Ok(Ok(opened)) => opened,
             Ok(Err(_panic)) => Err(OpenFailure { reason: "panic", claimed: None }),
             Err(_late) => Err(OpenFailure { reason: "timeout", claimed: None }),
+        }
+    }
+
+    async fn identify(&self, opening: &Opening, source: Source) -> Result<Actor, PublicError> {
+        let identify = self.parts.identify.identify(&opening.credential, &source);
+        let identify = AssertUnwindSafe(identify).catch_unwind();
+        match timeout(self.parts.limits.open_wait_max, identify).await {
+            Ok(Ok(identified)) => identified,
+            // Late, or it panicked: nobody is let in either way.
+            Ok(Err(_)) | Err(_) => Err(identity_late()),
         }
     }
 
@@ -295,7 +299,7 @@ impl Spine {
             Ok(ended) => ended,
             Err(_panic) => {
                 tracing::error!(protocol = protocol.name(), "a session panicked and was ended");
-                Ended { reason: EndReason::Panic, bytes_in: 0, bytes_out: 0 }
+                Ended::uncounted(EndReason::Panic)
             }
         }
     }
@@ -318,7 +322,7 @@ impl Spine {
         self.parts.metrics.refused_with(error.code);
         let notice = EndNotice { code: error.code, reason: error.message.clone(), by: None };
         protocol.refuse(client, &error).await;
-        Ended { reason: EndReason::Ordered(notice), bytes_in: 0, bytes_out: 0 }
+        Ended::uncounted(EndReason::Ordered(notice))
     }
 
     /// close: `session.end` uses the room that `session.start` reserved, so it is written also

@@ -186,6 +186,16 @@ pub struct Decision {
     pub reuse_us_max: i64,
 }
 
+impl Decision {
+    /// Why it denies, as people are told.
+    pub fn why_denied(&self) -> String {
+        if self.policies.is_empty() {
+            return "no policy permits it".to_owned();
+        }
+        format!("forbidden by {}", self.policies.join(", "))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

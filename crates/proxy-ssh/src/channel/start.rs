@@ -176,11 +176,7 @@ impl<'a> Ends<'a> {
 
 /// What a person is told whom a policy keeps from something.
 pub(super) fn denial(action: Action, decision: &loggia_model::decision::Decision) -> String {
-    let why = if decision.policies.is_empty() {
-        "no policy permits it".to_owned()
-    } else {
-        format!("forbidden by {}", decision.policies.join(", "))
-    };
+    let why = decision.why_denied();
     format!("`{}` is not allowed here: {why}\r\n  ask an administrator for access", action.as_str())
 }
 
