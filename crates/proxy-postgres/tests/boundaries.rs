@@ -13,10 +13,14 @@ mod gateway;
 mod wire;
 
 use gateway::Gateway;
+use loggia_gate::EndNotice;
+use loggia_model::decision::Action;
 use loggia_model::resource::Depth;
 use loggia_testkit::{Postgres, PostgresOptions};
 use std::sync::LazyLock;
-use wire::{Client, frame, head, parse, query, run};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
+use wire::{Accepted, Client, cut, frame, head, parse, query, run, target};
 
 /// One server for all tests of this file; each test has an application name of its own.
 fn real() -> &'static Postgres {
@@ -124,4 +128,197 @@ fn the_tail_of_a_message_whose_head_came_before_the_copy_is_no_message() {
     client.send(&frame(b'X', b""));
     assert_all_on_record(&gateway, "tail");
     assert!(ran("tail").contains(&"select 'behind it'".to_owned()), "{:?}", ran("tail"));
+}
+
+#[test]
+fn the_types_that_choose_what_runs_are_on_record() {
+    let target = real();
+    target
+        .execute(
+            "create function chosen(int) returns text language sql as $$ select 'number' $$; \
+             create function chosen(text) returns text language sql as $$ select 'text' $$",
+        )
+        .unwrap();
+    let gateway = Gateway::start(target, Depth::Kernel, "types");
+    let mut client = Client::connect(&gateway);
+    for (oid, answer) in [(23u32, "number"), (25, "text")] {
+        let parse = parse("", "select chosen($1)", &oid.to_be_bytes());
+        let bind = frame(b'B', b"\0\0\0\0\0\x01\0\0\0\x017\0\x01\0\x01");
+        let execute = frame(b'E', b"\0\0\0\0\0");
+        client.send(&[parse, bind, execute, frame(b'S', b"")].concat());
+        let heard = client.until(b'Z');
+        let row = heard.iter().find(|(tag, _)| *tag == b'D').unwrap();
+        assert!(row.1.ends_with(answer.as_bytes()), "{heard:?}");
+    }
+    client.send(&frame(b'X', b""));
+    let prepared = gateway.of_kind("sql.prepare");
+    let types: Vec<String> = prepared.iter().map(|seen| seen.text("/detail/types")).collect();
+    assert_eq!(types, ["[23]", "[25]"], "the text alone is the same");
+    let bound = gateway.of_kind("sql.statement");
+    assert!(bound.iter().all(|seen| seen.text("/detail/result_formats") == "[1]"));
+}
+
+/// What SECURITY.md says of names: Loggia follows one as far as the session itself makes it. The
+/// target's own log tells what ran.
+#[test]
+fn a_name_that_code_of_others_replaced_shows_in_the_targets_own_log_alone() {
+    let target = real();
+    target
+        .execute(
+            "create function replace_it() returns int language plpgsql as $$ begin \
+             execute 'deallocate s1'; execute 'prepare s1 as select ''replaced'''; return 1; end $$",
+        )
+        .unwrap();
+    let gateway = Gateway::start(target, Depth::Kernel, "replaced");
+    let mut client = Client::connect(&gateway);
+    client.send(&[parse("s1", "select 1", b""), frame(b'S', b"")].concat());
+    client.until(b'Z');
+    client.run("select replace_it()");
+    client.send(&run("s1"));
+    client.until(b'Z');
+    client.send(&frame(b'X', b""));
+    let prepared = gateway.of_kind("sql.prepare");
+    let bound = gateway.of_kind("sql.statement");
+    assert_eq!(bound[1].text("/detail/prepared"), prepared[0].event.id.to_string());
+    let ran = ran("replaced");
+    assert!(ran.last().unwrap().contains("select 'replaced'"), "{ran:?}");
+}
+
+/// A client that began a COPY and sent the first ten bytes of a message of so many.
+fn in_the_middle_of_a_message(gateway: &Gateway, bytes: usize) -> Client {
+    let mut client = Client::connect(gateway);
+    client.send(&query("copy t from stdin"));
+    client.until(b'G');
+    client.send(&[head(b'd', bytes), vec![b'x'; 10]].concat());
+    client
+}
+
+/// Plays a target that copies. Gives all that came, once the gateway has closed its side; says on
+/// the way when the piece of a message is there.
+fn copying_target(gateway: &Gateway) -> (JoinHandle<Vec<u8>>, Receiver<()>) {
+    let (said, heard) = channel();
+    let part = move |mut accepted: Accepted| {
+        let stream = accepted.read_until(Vec::new(), |stream| !cut(stream).0.is_empty());
+        accepted.send(&frame(b'G', b"\0\0\0"));
+        let stream = accepted.read_until(stream, |stream| stream.ends_with(b"xxxxxxxxxx"));
+        said.send(()).unwrap();
+        accepted.read_to_the_end(stream)
+    };
+    (target(gateway, part), heard)
+}
+
+/// The target got the Query and what the client sent of its message, and not a byte more: no word
+/// of goodbye that it would take for data, or for the beginning of another message.
+fn assert_ends_where_it_was_cut(stream: &[u8]) {
+    let (messages, rest) = cut(stream);
+    let tags: Vec<u8> = messages.iter().map(|(tag, _)| *tag).collect();
+    assert_eq!(tags, [b'Q'], "{}", stream.escape_ascii());
+    assert!(rest.starts_with(b"d") && rest.len() == 15, "{}", rest.escape_ascii());
+}
+
+#[test]
+fn a_client_that_goes_in_the_middle_of_a_message_leaves_it_cut() {
+    for bytes in [11, 13, 15, 1000] {
+        let gateway = Gateway::start(real(), Depth::Kernel, "gone");
+        let (target, arrived) = copying_target(&gateway);
+        let client = in_the_middle_of_a_message(&gateway, bytes);
+        arrived.recv().unwrap();
+        client.vanish();
+        assert_ends_where_it_was_cut(&target.join().unwrap());
+        let ended = gateway.of_kind("session.end");
+        assert_eq!(ended[0].text("/detail/reason"), "client_closed");
+    }
+}
+
+#[test]
+fn an_order_to_end_in_the_middle_of_a_message_leaves_it_cut() {
+    for bytes in [11, 13, 15, 1000] {
+        let gateway = Gateway::start(real(), Depth::Kernel, "ordered");
+        let (target, arrived) = copying_target(&gateway);
+        let mut client = in_the_middle_of_a_message(&gateway, bytes);
+        arrived.recv().unwrap();
+        let notice = EndNotice { code: "locked", reason: "enough".into(), by: None };
+        assert!(gateway.sessions.end(gateway.sessions.list()[0].id, notice));
+        let (heard, rest) = client.until_the_end();
+        assert!(heard.last().is_some_and(|(tag, _)| *tag == b'E') && rest.is_empty(), "{heard:?}");
+        drop(client);
+        assert_ends_where_it_was_cut(&target.join().unwrap());
+        let ended = gateway.of_kind("session.end");
+        assert_eq!(ended[0].text("/detail/reason"), "locked");
+    }
+}
+
+fn tags(messages: &[(u8, Vec<u8>)]) -> Vec<u8> {
+    messages.iter().map(|(tag, _)| *tag).collect()
+}
+
+/// What the last message, an ErrorResponse, says.
+fn last_words(messages: &[(u8, Vec<u8>)]) -> String {
+    let (tag, body) = messages.last().unwrap();
+    assert_eq!(*tag, b'E');
+    String::from_utf8_lossy(body).into_owned()
+}
+
+#[test]
+fn an_answer_in_place_of_a_long_one_leaves_nothing_of_that() {
+    let gateway = Gateway::start(real(), Depth::Kernel, "long");
+    let long = [b"SERROR\0C26000\0M", &vec![b'y'; 300_000][..], b"\0\0"].concat();
+    let target = target(&gateway, move |mut accepted: Accepted| {
+        let synced = |stream: &[u8]| cut(stream).0.iter().any(|(tag, _)| *tag == b'S');
+        let stream = accepted.read_until(Vec::new(), synced);
+        accepted.send(&[frame(b'E', &long), frame(b'Z', b"I")].concat());
+        accepted.read_to_the_end(stream)
+    });
+    let mut client = Client::connect(&gateway);
+    gateway.world.deny(Action::SqlExecute);
+    let heard = client.run("select 1");
+    assert_eq!(tags(&heard), [b'E', b'Z'], "the rest of the long one is not there");
+    assert!(last_words(&heard[..1]).contains("you may not do this here"));
+    client.send(&frame(b'X', b""));
+    drop(client);
+    target.join().unwrap();
+}
+
+#[test]
+fn an_answer_that_is_refused_is_not_passed_on_in_part() {
+    let gateway = Gateway::start(real(), Depth::Kernel, "both");
+    let target = target(&gateway, |mut accepted: Accepted| {
+        let stream = accepted.read_until(Vec::new(), |stream| !cut(stream).0.is_empty());
+        accepted.send(&[head(b'W', 100), vec![0; 30]].concat());
+        accepted.read_to_the_end(stream)
+    });
+    let mut client = Client::connect(&gateway);
+    gateway.world.deny(Action::SqlOpaque);
+    client.send(&query("start_replication slot s logical 0/0"));
+    let (heard, rest) = client.until_the_end();
+    assert!(tags(&heard) == [b'E'] && rest.is_empty(), "{heard:?}, {}", rest.escape_ascii());
+    assert!(last_words(&heard).contains("replication is opaque"));
+    drop(client);
+    target.join().unwrap();
+}
+
+#[test]
+fn what_a_broken_target_said_before_is_passed_on_whole() {
+    let gateway = Gateway::start(real(), Depth::Kernel, "broken");
+    let (saw, seen) = channel();
+    let target = target(&gateway, move |mut accepted: Accepted| {
+        let stream = accepted.read_until(Vec::new(), |stream| !cut(stream).0.is_empty());
+        let row = frame(b'D', b"\0\x01\0\0\0\x05hello");
+        accepted.send(&[&frame(b'T', b"\0\0")[..], &row[..8]].concat());
+        seen.recv().unwrap();
+        // The rest of the row, and in the same breath an answer to nothing.
+        accepted.send(&[&row[8..], &frame(b'1', &[0; 40])[..20]].concat());
+        accepted.read_to_the_end(stream)
+    });
+    let mut client = Client::connect(&gateway);
+    client.send(&query("select 'hello'"));
+    client.until(b'T');
+    saw.send(()).unwrap();
+    let (heard, rest) = client.until_the_end();
+    assert!(tags(&heard) == [b'D', b'E'] && rest.is_empty(), "{heard:?}, {}", rest.escape_ascii());
+    assert!(last_words(&heard).contains("broke the PostgreSQL protocol"));
+    drop(client);
+    target.join().unwrap();
+    let ended = gateway.of_kind("session.end");
+    assert_eq!(ended[0].text("/detail/reason"), "protocol_error");
 }

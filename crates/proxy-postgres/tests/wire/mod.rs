@@ -116,12 +116,11 @@ impl Client {
     /// The next message; `None` at the end of the connection.
     pub fn read(&mut self) -> Option<(u8, Vec<u8>)> {
         loop {
-            let (messages, rest) = cut(&self.heard);
+            let (messages, _) = cut(&self.heard);
             if let Some((tag, body)) = messages.into_iter().next() {
                 self.heard.drain(..5 + body.len());
                 return Some((tag, body));
             }
-            let _ = rest;
             let mut buffer = [0; 4096];
             match self.stream.read(&mut buffer) {
                 Ok(0) => return None,
