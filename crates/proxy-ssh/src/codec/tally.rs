@@ -34,6 +34,13 @@ impl Tally {
         self.from.is_none() && !self.scattered
     }
 
+    /// Where the last byte stands that is hashed or kept, and one more.
+    pub(super) fn reach(&self) -> u64 {
+        let kept = self.early.last_key_value();
+        let kept = kept.map_or(0, |(at, bytes)| at.saturating_add(bytes.len() as u64));
+        kept.max(self.next)
+    }
+
     /// Where the piece that is hashed ends.
     pub(super) fn next(&self) -> u64 {
         self.next

@@ -217,8 +217,8 @@ impl<K: Clone> Files<K> {
             file.outstanding += 1;
             file.resizing += u32::from(pending.resizes());
         }
-        if let Pending::Adjust { file, size: Some(_), .. } = pending {
-            self.resized(file);
+        if let Pending::Adjust { file, size: Some(size), .. } = pending {
+            self.resized(file, size);
         }
         self.pending.insert(request_id, pending);
     }
@@ -382,12 +382,18 @@ impl<K: Clone> Files<K> {
         }
     }
 
-    /// A request goes to the target that cuts a file, or makes it longer: what was transferred
-    /// before is then not what the file holds, whether the end of it is seen or not.
-    fn resized(&mut self, file: u64) {
+    /// A request goes to the target that cuts a file to this size, or makes it longer. Where it
+    /// may take away something that was transferred before, that is not what the file holds any
+    /// more, whether the end of it is seen or not. OpenSSH's scp cuts a file behind what it wrote.
+    fn resized(&mut self, file: u64, size: u64) {
         let Some(file) = self.files.get_mut(&file) else { return };
-        file.read.scatter(&mut self.reorder_bytes);
-        file.written.scatter(&mut self.reorder_bytes);
+        if !file.read.is_untouched() {
+            file.read.scatter(&mut self.reorder_bytes);
+        }
+        // What is not answered yet may be done before it, or after.
+        if file.resizing > 1 || size < file.written.reach() {
+            file.written.scatter(&mut self.reorder_bytes);
+        }
         file.size = None;
     }
 
@@ -430,10 +436,12 @@ impl<K: Clone> Files<K> {
         let budget = &mut self.reorder_bytes;
         let (read_end, written_end) = (file.read.next(), file.written.next());
         let met_end = file.read.met_end() || (read_end > 0 && file.size == Some(read_end));
-        let filled = file.opening.flags.empties() && file.size == Some(written_end);
+        let (complete, status) = file.closed.unwrap_or((false, None));
+        // One that was never closed may have been meant to be longer.
+        let filled =
+            complete && !file.opening.grows_from_unknown() && file.size == Some(written_end);
         let only_read = file.read.met_end() && file.written.is_untouched();
         let size = if only_read { Some(read_end) } else { file.size };
-        let (complete, status) = file.closed.unwrap_or((false, None));
         let mut written = file.written.finish(filled, budget);
         if let Run::InOrder { from, .. } = &mut written.run
             && file.opening.grows_from_unknown()

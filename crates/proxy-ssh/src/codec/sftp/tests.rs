@@ -528,6 +528,41 @@ fn a_file_that_was_not_emptied_is_not_known_as_a_whole() {
 }
 
 #[test]
+fn a_file_that_is_cut_behind_what_was_written_is_known_as_a_whole() {
+    let cut =
+        |id, size: u64| request(10, id, &[&string(b"h"), &1u32.to_be_bytes(), &size.to_be_bytes()]);
+    let written = |sizes: &[u64], first: &[u8]| {
+        let mut followed = Followed::default();
+        // As OpenSSH's scp does it: what was there is not emptied.
+        followed.opened(1, b"h", 2 | 8);
+        followed.part(&write(2, b"h", 0, first));
+        followed.server(&status(2, 0));
+        for size in sizes {
+            followed.action(&cut(3, *size));
+            followed.server(&status(3, 0));
+        }
+        followed.closed(4, b"h")
+    };
+    let whole = |outcome: Outcome| (outcome.size, outcome.written.sha256_of_whole());
+    assert_eq!(whole(written(&[4], b"abcd")), (Some(4), Some(sha256(b"abcd"))));
+    assert_eq!(whole(written(&[9, 4], b"abcd")), (Some(4), Some(sha256(b"abcd"))));
+    assert_eq!(whole(written(&[9], b"abcd")), (Some(9), None));
+    // Cut to less and made longer again, it holds zeros.
+    assert_eq!(whole(written(&[2, 4], b"abcd")), (Some(4), None));
+    // What was kept because it came before its turn counts too.
+    let mut followed = Followed::default();
+    followed.opened(1, b"h", 2 | 8);
+    followed.part(&write(2, b"h", 0, b""));
+    followed.part(&write(3, b"h", 4, b"efgh"));
+    followed.server(&[status(2, 0), status(3, 0)].concat());
+    followed.action(&cut(4, 4));
+    followed.server(&status(4, 0));
+    followed.part(&write(5, b"h", 0, b"abcd"));
+    followed.server(&status(5, 0));
+    assert_eq!(followed.closed(6, b"h").written.run, Run::Scattered);
+}
+
+#[test]
 fn a_size_is_told_only_where_nothing_else_changes_it_meanwhile() {
     let cut = |id| request(10, id, &[&string(b"h"), b"\0\0\0\x01\0\0\0\0\0\0\0\x02"]);
     let told = |id| request(packet::ATTRS, id, &[b"\0\0\0\x01\0\0\0\0\0\0\0\x07"]);
