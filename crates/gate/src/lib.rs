@@ -36,7 +36,7 @@ pub use proof::{
 pub use protocol::{Dialled, EndReason, Ended, OpenFailure, Opened, Opening, Protocol};
 pub use recording::Direction;
 pub use sessions::{EndNotice, SessionView, Sessions};
-pub use sources::{Place, Sources};
+pub use sources::{HangUp, Place, Sources};
 pub use spine::{Spine, SpineParts};
 pub use strangers::Strangers;
 pub use target::{FrameBytes, MessageSink, Misframed, TargetWriter};

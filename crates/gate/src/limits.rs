@@ -8,10 +8,11 @@ use std::time::Duration;
 pub struct Limits {
     /// Connections of one listener at a time, identified or not.
     pub connections_max: usize,
-    /// Connections that have not been identified yet, at a time, per listener.
+    /// Connections that have not been identified yet, at a time, per listener; for one more, the
+    /// oldest of the source that has most is hung up on.
     pub unidentified_max: usize,
-    /// The same, of one source.
-    pub unidentified_of_source_max: u32,
+    /// The same, of one source: one more of it is turned away.
+    pub unidentified_of_source_max: usize,
     /// From accept to the end of *open*, and once more for *identify*.
     pub open_wait_max: Duration,
     /// For *dial*.

@@ -1,17 +1,20 @@
 //! The API's door: TLS, who is there, then the routes of all rooms.
 
 use crate::compose::Parts;
+use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::header::AUTHORIZATION;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
+use futures::{StreamExt, stream};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use loggia_api::Problem;
-use loggia_gate::Sources;
+use loggia_gate::{HangUp, Place, Sources};
 use loggia_model::port::Caller;
 use loggia_model::{Credential, Fault, PublicError, Secret, Source};
+use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,15 +28,27 @@ use tokio_util::task::TaskTracker;
 /// Connections at a time.
 const CONNECTIONS_MAX: usize = 1_024;
 /// Connections of one source at a time.
-const CONNECTIONS_OF_SOURCE_MAX: u32 = 256;
-/// Connections for metrics at a time.
+const CONNECTIONS_OF_SOURCE_MAX: usize = 256;
+/// Of these, such on which nobody was identified yet.
+const UNIDENTIFIED_MAX: usize = 256;
+/// The same, of one source.
+const UNIDENTIFIED_OF_SOURCE_MAX: usize = 64;
+/// How long a connection lasts on which nobody is identified.
+const UNIDENTIFIED_TIME_MAX: Duration = Duration::from_secs(30);
+/// Connections in plain HTTP at a time.
 const PLAIN_CONNECTIONS_MAX: usize = 64;
+/// The same, of one source.
+const PLAIN_CONNECTIONS_OF_SOURCE_MAX: usize = 16;
 /// How long one of them may last.
-const PLAIN_TIME_MAX: Duration = Duration::from_secs(300);
+const PLAIN_TIME_MAX: Duration = Duration::from_secs(60);
 /// For the TLS handshake.
 const HANDSHAKE_WAIT_MAX: Duration = Duration::from_secs(5);
 /// For the head of a request.
 const HEAD_WAIT_MAX: Duration = Duration::from_secs(10);
+/// For the whole body of a request, where nobody is identified.
+const BODY_WAIT_MAX: Duration = Duration::from_secs(10);
+/// The same, of somebody who is known.
+const KNOWN_BODY_WAIT_MAX: Duration = Duration::from_secs(60);
 /// How long an answer in the making may go on after a shutdown was asked for.
 const GOODBYE_MAX: Duration = Duration::from_secs(5);
 
@@ -42,6 +57,33 @@ const GOODBYE_MAX: Duration = Duration::from_secs(5);
 struct Peer {
     source: Source,
     chain: Arc<Vec<Vec<u8>>>,
+    waiting: Arc<Waiting>,
+}
+
+/// A connection's place among those on which nobody was identified yet.
+struct Waiting {
+    place: Mutex<Option<Place>>,
+    identified: CancellationToken,
+}
+
+impl Waiting {
+    fn new(place: Place) -> Arc<Self> {
+        Arc::new(Self { place: Mutex::new(Some(place)), identified: CancellationToken::new() })
+    }
+
+    /// Somebody is known: the place is free for others, and the connection may last.
+    fn over(&self) {
+        drop(self.place.lock().take());
+        self.identified.cancel();
+    }
+
+    /// Returns when the connection has lasted too long for one on which nobody is known.
+    async fn too_long(&self) {
+        let identified = self.identified.cancelled();
+        if tokio::time::timeout(UNIDENTIFIED_TIME_MAX, identified).await.is_ok() {
+            std::future::pending().await
+        }
+    }
 }
 
 /// The routes of all rooms, with those that need a known caller behind the check.
@@ -53,9 +95,13 @@ pub(crate) fn router(parts: &Arc<Parts>) -> Router {
         .merge(loggia_recordings::routes(parts.recordings_api.clone()))
         .merge(crate::live::routes(Arc::clone(parts)))
         .merge(crate::receipt::routes(Arc::clone(parts)))
+        .layer(axum::middleware::map_request(|request| in_time(request, KNOWN_BODY_WAIT_MAX)))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(parts), identify));
     Router::new()
-        .merge(loggia_identity::public_routes(Arc::clone(&parts.sign_in)))
+        .merge(
+            loggia_identity::public_routes(Arc::clone(&parts.sign_in))
+                .layer(axum::middleware::map_request(|request| in_time(request, BODY_WAIT_MAX))),
+        )
         .merge(crate::health::routes(Arc::clone(parts)))
         .route("/openapi.json", axum::routing::get(crate::openapi::document))
         .merge(known)
@@ -68,6 +114,23 @@ async fn not_found() -> Response {
     Problem::from(error).into_response()
 }
 
+/// Gives the body of a request `wait_max` to be there as a whole: what comes later is an error in
+/// the place of the rest, so that nobody holds a place by sending slowly.
+async fn in_time(request: Request, wait_max: Duration) -> Request {
+    let deadline = tokio::time::Instant::now() + wait_max;
+    let rest = |body: Body| {
+        stream::unfold(Some(body.into_data_stream()), move |rest| async move {
+            let mut rest = rest?;
+            match tokio::time::timeout_at(deadline, rest.next()).await {
+                Ok(Some(part)) => Some((part.map_err(std::io::Error::other), Some(rest))),
+                Ok(None) => None,
+                Err(late) => Some((Err::<Bytes, _>(late.into()), None)),
+            }
+        })
+    };
+    request.map(|body| Body::from_stream(rest(body)))
+}
+
 /// Accepts connections until `stop`.
 pub(crate) async fn serve(
     listener: TcpListener,
@@ -78,6 +141,7 @@ pub(crate) async fn serve(
     let acceptor = TlsAcceptor::from(Arc::clone(&parts.api_tls));
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let sources = Sources::new(CONNECTIONS_OF_SOURCE_MAX);
+    let unidentified = Sources::bounded(UNIDENTIFIED_MAX, UNIDENTIFIED_OF_SOURCE_MAX);
     let router = router(&parts);
     loop {
         let accepted = tokio::select! {
@@ -92,17 +156,22 @@ pub(crate) async fn serve(
                 continue;
             }
         };
-        let (Ok(place), Some(of_source)) =
-            (Arc::clone(&room).try_acquire_owned(), sources.enter(peer.ip()))
-        else {
+        let places = || {
+            let place = Arc::clone(&room).try_acquire_owned().ok()?;
+            let of_source = sources.enter(peer.ip(), None)?;
+            // Last, because it may make somebody else go.
+            let waiting = unidentified.enter(peer.ip(), Some(HangUp::of(&socket)?))?;
+            Some(((place, of_source), Waiting::new(waiting)))
+        };
+        let Some((place, waiting)) = places() else {
             parts.spine.stranger_at("api", peer, "too_many_connections");
             continue;
         };
         let (acceptor, router) = (acceptor.clone(), router.clone());
         let (parts, stop) = (Arc::clone(&parts), stop.clone());
         running.spawn(async move {
-            connection(&parts, acceptor, socket, peer, router, stop).await;
-            drop((place, of_source));
+            connection(&parts, acceptor, (socket, peer), waiting, router, stop).await;
+            drop(place);
         });
     }
 }
@@ -110,8 +179,8 @@ pub(crate) async fn serve(
 async fn connection(
     parts: &Parts,
     acceptor: TlsAcceptor,
-    socket: TcpStream,
-    peer: SocketAddr,
+    (socket, peer): (TcpStream, SocketAddr),
+    waiting: Arc<Waiting>,
     router: Router,
     stop: CancellationToken,
 ) {
@@ -124,18 +193,26 @@ async fn connection(
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let chain = Arc::new(chain.iter().map(|der| der.to_vec()).collect());
     let source = Source { peer };
-    let service = router.layer(Extension(Peer { source, chain })).layer(Extension(source));
+    let peer_known = Peer { source, chain, waiting: Arc::clone(&waiting) };
+    let service = router.layer(Extension(peer_known)).layer(Extension(source));
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2".as_slice());
-    speak(stream, http2, service, stop).await;
+    let over = async {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = waiting.too_long() => parts.spine.stranger_at("api", peer, "timeout"),
+        }
+    };
+    speak(stream, http2, service, over).await;
 }
 
-/// Answers requests on one connection until it ends or the gateway does. A connection that says
-/// nothing is closed: by HTTP/1's wait for a head, by HTTP/2's pings.
+/// Answers requests on one connection until it ends or `over` says so; what is being answered then
+/// has [`GOODBYE_MAX`]. A connection that says nothing is closed: by HTTP/1's wait for a head, by
+/// HTTP/2's pings.
 async fn speak(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     http2: bool,
     router: Router,
-    stop: CancellationToken,
+    over: impl Future<Output = ()>,
 ) {
     let (io, service) = (TokioIo::new(stream), TowerToHyperService::new(router));
     // How the client ends its connection is its own affair.
@@ -147,7 +224,7 @@ async fn speak(
         tokio::pin!(connection);
         tokio::select! {
             _ = connection.as_mut() => {}
-            () = stop.cancelled() => {
+            () = over => {
                 connection.as_mut().graceful_shutdown();
                 let _ = tokio::time::timeout(GOODBYE_MAX, connection).await;
             }
@@ -159,7 +236,7 @@ async fn speak(
         tokio::pin!(connection);
         tokio::select! {
             _ = connection.as_mut() => {}
-            () = stop.cancelled() => {
+            () = over => {
                 connection.as_mut().graceful_shutdown();
                 let _ = tokio::time::timeout(GOODBYE_MAX, connection).await;
             }
@@ -167,26 +244,31 @@ async fn speak(
     }
 }
 
-/// Serves metrics and health in plain HTTP, within the same bounds as the API.
+/// Serves a few routes in plain HTTP, within the same bounds as the API.
 pub(crate) async fn serve_plain(
     listener: TcpListener,
     router: Router,
     running: TaskTracker,
     stop: CancellationToken,
 ) {
-    let room = Arc::new(Semaphore::new(PLAIN_CONNECTIONS_MAX));
+    let sources = Sources::bounded(PLAIN_CONNECTIONS_MAX, PLAIN_CONNECTIONS_OF_SOURCE_MAX);
+    let router =
+        router.layer(axum::middleware::map_request(|request| in_time(request, BODY_WAIT_MAX)));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stop.cancelled() => return,
         };
         match accepted {
-            Ok((socket, _)) => {
-                let Ok(place) = Arc::clone(&room).try_acquire_owned() else { continue };
+            Ok((socket, peer)) => {
+                let place = HangUp::of(&socket).and_then(|it| sources.enter(peer.ip(), Some(it)));
+                let Some(place) = place else { continue };
                 let (router, stop) = (router.clone(), stop.clone());
                 running.spawn(async move {
-                    let spoken = speak(socket, false, router, stop);
-                    let _ = tokio::time::timeout(PLAIN_TIME_MAX, spoken).await;
+                    let over = async {
+                        let _ = tokio::time::timeout(PLAIN_TIME_MAX, stop.cancelled()).await;
+                    };
+                    speak(socket, false, router, over).await;
                     drop(place);
                 });
             }
@@ -214,6 +296,7 @@ async fn identify(
     };
     match parts.identify.identify(&credential, &peer.source).await {
         Ok(actor) => {
+            peer.waiting.over();
             request.extensions_mut().insert(Caller { actor, source: peer.source });
             next.run(request).await
         }
@@ -248,3 +331,6 @@ fn credential_of(request: &Request, peer: &Peer) -> Result<Credential, PublicErr
 fn no_credential(message: &str) -> PublicError {
     PublicError::new("unauthenticated", Fault::Client, message).hint("`loggia login` gives one")
 }
+
+#[cfg(test)]
+mod tests;

@@ -83,7 +83,7 @@ fn a_silent_client_does_not_hold_a_place_for_ever() {
     silent(gateway.ports.api, b"");
     silent(gateway.ports.metrics, b"");
     silent(gateway.ports.metrics, b"GET /metr");
-    let refused = until("an event says so", Duration::from_secs(2), || {
+    let refused = until("an event says so", Duration::from_secs(10), || {
         let found = count(&gateway, "stranger.refused", "/detail/reason", "timeout");
         (found > 1).then_some(found)
     });
@@ -110,4 +110,38 @@ fn one_source_cannot_take_all_the_places_of_the_unidentified() {
         output.status.success().then(|| stdout(&output))
     });
     assert_eq!(again, "2");
+}
+
+/// Connections to a listener from another address of this machine, which is another source.
+fn from_source(n: u8, port: u16, count: usize) -> Vec<TcpStream> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    let one = || -> std::io::Result<TcpStream> {
+        let socket = tokio::net::TcpSocket::new_v4()?;
+        socket.bind(([127, 0, 0, n], 0).into())?;
+        let to = ([127, 0, 0, 1], port).into();
+        runtime.block_on(socket.connect(to))?.into_std()
+    };
+    let held: Vec<TcpStream> = (0..count).filter_map(|_| one().ok()).collect();
+    assert_eq!(held.len(), count, "connecting from 127.0.0.{n}");
+    held
+}
+
+#[test]
+fn a_few_sources_cannot_close_a_door_for_the_others() {
+    let gateway = gateway();
+    let ports = gateway.ports;
+    let flood = |port: u16, each: usize| -> Vec<TcpStream> {
+        (2..=5).flat_map(|n| from_source(n, port, each)).collect()
+    };
+    let mut held = flood(ports.postgres, 64);
+    let output = psql(&gateway, "alice", "disk").args(["-c", "select 1"]).output().unwrap();
+    assert_eq!(stdout(&output), "1", "PostgreSQL: {}", stderr(&output));
+
+    held.extend(flood(ports.api, 256));
+    let output = gateway.run(Some("alice"), &["whoami"]).unwrap();
+    assert!(output.status.success(), "API: {}", stderr(&output));
+
+    held.extend(flood(ports.metrics, 64));
+    assert!(gateway.ready(), "metrics");
+    drop(held);
 }
