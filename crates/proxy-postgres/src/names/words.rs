@@ -11,7 +11,9 @@
 //! The price of a false alarm is an execution that is recorded as unresolved, with its name.
 //!
 //! Out of reach without analysis: a function that was made in another session, called by a plain
-//! `SELECT`, and prepares a statement or opens a cursor under a name that this session used before.
+//! `SELECT` (or by a trigger, a view, an operator), and prepares a statement or opens a cursor under
+//! a name that this session used before. To doubt names behind every call would leave few of them,
+//! and would still not see what calls without a word; so this is said of the record instead.
 //! Once a session may have made functions itself, any of its statements may run them: from then on
 //! no name keeps its meaning beyond the next statement.
 

@@ -16,6 +16,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// Messages until the first ReadyForQuery at most; a server sends some fifteen settings.
 const MESSAGES_MAX: usize = 1024;
+/// Bytes of all of them together at most: settings, key and notices are kept until the client has
+/// them.
+const GREETING_BYTES_MAX: usize = 256 * 1024;
 
 /// What is left to prove, on either side.
 enum Proof {
@@ -41,10 +44,16 @@ pub(super) async fn sign_in(
     let mut greeting = Greeting::default();
     let mut proof = Proof::None;
     let broken = |error: CodecError| down(resource).cause(error);
+    let mut bytes = 0;
     for _ in 0..MESSAGES_MAX {
         let message = read_message(stream, &mut greeting.rest)
             .await
             .map_err(|error| down(resource).cause(error))?;
+        bytes += message.len();
+        if bytes > GREETING_BYTES_MAX {
+            let cause = format!("more than {GREETING_BYTES_MAX} bytes before its ReadyForQuery");
+            return Err(down(resource).cause(cause));
+        }
         let tag = message.first().copied().unwrap_or_default();
         let body = message.get(HEADER_BYTES..).unwrap_or_default();
         match tag {

@@ -138,6 +138,24 @@ async fn what_goes_wrong_at_sign_in_is_told_by_whose_fault_it_is() {
 }
 
 #[tokio::test]
+async fn a_target_that_says_much_before_it_is_ready_is_not_listened_to() {
+    let mut much = message(b'R', &[0; 4]);
+    let notice = message(b'N', &[b"SNOTICE\0M", &[b'x'; 60_000][..], b"\0\0"].concat());
+    for _ in 0..5 {
+        much.extend_from_slice(&notice);
+    }
+    let mut enough = much.clone();
+    enough.truncate(much.len() - notice.len());
+    for (greeting, lets_in) in [(enough, true), (much, false)] {
+        let mut greeting = greeting;
+        encode::ready_for_query_idle(&mut greeting);
+        let signed_in = sign_in_to(vec![greeting], None).await;
+        assert_eq!(signed_in.is_ok(), lets_in, "{signed_in:?}");
+        assert!(signed_in.is_ok_and(|greeting| greeting.notices.len() > 240_000) == lets_in);
+    }
+}
+
+#[tokio::test]
 async fn a_target_that_does_not_show_that_it_knows_the_password_is_not_trusted() {
     let answers = vec![message(b'R', b"\0\0\0\x0aSCRAM-SHA-256\0\0"), message(b'R', &[0; 4])];
     let refused = sign_in_to(answers, Some("secret")).await.unwrap_err();
