@@ -2,11 +2,15 @@
 
 use crate::cosign::WitnessStanding;
 use crate::disk::Disk;
+use crate::erase::Blanks;
 use crate::layout::{EpochLayout, Layout};
 use crate::metrics::LedgerMetrics;
 use crate::segments::Segments;
 use crate::sequencer::Sequencer;
+use crate::subjects::{Sealed, Subjects};
 use crate::tail::Tail;
+use loggia_model::Draft;
+use loggia_model::port::{AppendError, Follow};
 use loggia_tlog::SignedNote;
 use loggia_tlog::note::SigningKey;
 use parking_lot::{Condvar, Mutex};
@@ -23,6 +27,8 @@ pub(crate) struct Shared {
     pub(crate) layout: Layout,
     pub(crate) epoch: EpochLayout,
     pub(crate) segments: Arc<Segments>,
+    /// The keys that disclosures are sealed under. Locked before the sequencer is.
+    pub(crate) subjects: Subjects,
     pub(crate) sequencer: Mutex<Sequencer>,
     /// Held through a round of the flusher: rounds never overtake each other.
     pub(crate) flushing: Mutex<()>,
@@ -31,6 +37,9 @@ pub(crate) struct Shared {
     /// Number of entries on disk.
     pub(crate) on_disk: watch::Sender<u64>,
     pub(crate) tail: Tail,
+    /// What the publisher is to take out of the bundle that is not full.
+    pub(crate) blanks: Blanks,
+    pub(crate) followers: Mutex<Vec<Arc<dyn Follow>>>,
     /// Number of entries below the last durable checkpoint.
     pub(crate) published: watch::Sender<u64>,
     /// The checkpoint in `log/checkpoint`, with the cosignatures that have come. Whoever replaces
@@ -57,6 +66,15 @@ impl Shared {
         self.sequencer.lock().close(why.to_owned());
         self.stop_threads();
         (self.fatal)(why);
+    }
+
+    /// Seals what is disclosed of each draft under its subject's key.
+    pub(crate) fn seal<'a>(&'a self, drafts: &'a [Draft]) -> Result<Sealed<'a>, AppendError> {
+        self.subjects.seal(drafts).inspect_err(|error| {
+            if let AppendError::Closed(why) = error {
+                self.fatal(why);
+            }
+        })
     }
 
     /// Tells publisher and maker of segments to end.

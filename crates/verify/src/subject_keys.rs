@@ -51,6 +51,11 @@ impl KeyFile {
         format!("subject {subject}\ncreated_us {}\nkey {key}\n", self.created_us)
     }
 
+    /// Whether a crash left this of a key that was being destroyed: overwritten and not removed.
+    pub fn is_destroyed(bytes: &[u8]) -> bool {
+        bytes.iter().all(|byte| *byte == b'0')
+    }
+
     /// Reads the file; `None` where it is none.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let mut lines = std::str::from_utf8(bytes).ok()?.lines();
@@ -117,6 +122,9 @@ impl SubjectKeys {
         drop(known);
         let path = self.dir.join(KeyFile::name(id));
         let Some(bytes) = read_file(&path, FILE_BYTES_MAX)? else { return Ok(None) };
+        if KeyFile::is_destroyed(&bytes) {
+            return Ok(None);
+        }
         let damaged = || FolderError::Malformed { path, what: "not the key of a subject".into() };
         let key = KeyFile::parse(&bytes).ok_or_else(damaged)?.key;
         self.remember(id, &key);
