@@ -33,6 +33,8 @@ use std::time::Duration;
 const FILES_AT_ONCE: usize = 256;
 /// How long a checkpoint over the event, and the publisher, may take.
 const PUBLISH_WAIT_MAX: Duration = Duration::from_secs(30);
+/// How long followers may take to forget.
+const FORGET_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Entries that are read at a time.
 const READ_ENTRIES: usize = 2_048;
 
@@ -168,6 +170,8 @@ pub struct Met {
     pub held: u64,
     /// Ids of the holds that are met.
     pub holds: BTreeSet<String>,
+    /// Names of the followers that have not forgotten what was destroyed.
+    pub pending: Vec<&'static str>,
 }
 
 /// Disclosures of the bundle that is not full, which the publisher is to take away.
@@ -300,14 +304,8 @@ impl Ledger {
         shared.tail.close(&walk.in_memory);
         let mut met = walk.finish();
         met.keys = keys;
+        met.pending = crate::follow::forget(shared, FORGET_WAIT_MAX);
         Ok(met)
-    }
-
-    /// Names of the followers that have not taken the entry at `index` in yet.
-    pub fn followers_behind(&self, index: u64) -> Vec<&'static str> {
-        let followers = self.shared().followers.lock();
-        let behind = followers.iter().filter(|follower| follower.cursor() <= index);
-        behind.map(|follower| follower.name()).collect()
     }
 }
 

@@ -11,7 +11,7 @@ use crate::publish::{Publisher, make_segments};
 use crate::recover::{Recovered, recover};
 use crate::segments::Segments;
 use crate::sequencer::{Chain, Sequencer, Standing};
-use crate::shared::{AbortOnPanic, Fatal, Shared};
+use crate::shared::{AbortOnPanic, Fatal, Fed, Shared};
 use crate::subjects::Subjects;
 use crate::tail::{Tail, read_entries};
 use crate::tiles::Tiles;
@@ -201,10 +201,12 @@ impl Ledger {
     /// its cursor from files, then what comes.
     pub fn follow(&self, follower: Arc<dyn Follow>) {
         let shared = Arc::clone(&self.shared);
-        shared.followers.lock().push(Arc::clone(&follower));
+        let feeding = Arc::default();
+        let fed = Fed { follower: Arc::clone(&follower), feeding: Arc::clone(&feeding) };
+        shared.followers.lock().push(fed);
         let name = follower.name();
         let body = move || {
-            let fed = AssertUnwindSafe(|| crate::follow::run(&shared, &*follower));
+            let fed = AssertUnwindSafe(|| crate::follow::run(&shared, &*follower, &feeding));
             if std::panic::catch_unwind(fed).is_err() {
                 // A view that broke must not take the gateway with it, nor break unseen.
                 tracing::error!(follower = name, "a follower panicked and is fed no more");

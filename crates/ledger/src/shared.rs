@@ -39,7 +39,7 @@ pub(crate) struct Shared {
     pub(crate) tail: Tail,
     /// What the publisher is to take out of the bundle that is not full.
     pub(crate) blanks: Blanks,
-    pub(crate) followers: Mutex<Vec<Arc<dyn Follow>>>,
+    pub(crate) followers: Mutex<Vec<Fed>>,
     /// Number of entries below the last durable checkpoint.
     pub(crate) published: watch::Sender<u64>,
     /// The checkpoint in `log/checkpoint`, with the cosignatures that have come. Whoever replaces
@@ -94,6 +94,14 @@ impl Shared {
         }
         !*stop
     }
+}
+
+/// A follower, and what is held while it is given entries: what was read for it before something
+/// was destroyed must not reach it afterwards.
+#[derive(Clone)]
+pub(crate) struct Fed {
+    pub(crate) follower: Arc<dyn Follow>,
+    pub(crate) feeding: Arc<Mutex<()>>,
 }
 
 /// Aborts the process when it is dropped by a panic: the state under a lock may be half changed,

@@ -2,6 +2,7 @@
 
 use crate::authorize::Policies;
 use crate::config::Config;
+use crate::erasure::{ErasureApi, Erasures};
 use crate::recordings::Records;
 use crate::system::{SystemSecrets, mint, raise_open_files};
 use crate::{door, health, tls};
@@ -60,6 +61,7 @@ pub(crate) struct Parts {
     pub(crate) control_api: Arc<ControlApi>,
     pub(crate) store_api: Audit,
     pub(crate) recordings_api: RecordingsApi,
+    pub(crate) erasure_api: ErasureApi,
     pub(crate) api_tls: Arc<rustls::ServerConfig>,
     pub(crate) mint: Mint,
     pub(crate) registry: Registry,
@@ -293,6 +295,8 @@ impl Gateway {
                 tokio::select! { () = cosigning.run() => {}, () = stop.cancelled() => {} }
             });
         }
+        let erasures = Arc::clone(&self.parts.erasure_api.erasures);
+        running.spawn(erasures.run(stop.clone()));
         running.spawn(keep_house(Arc::clone(&self.parts), Arc::clone(&self.ca), stop.clone()));
     }
 
@@ -445,6 +449,16 @@ fn parts(
     store.metrics().register(&mut registry);
     let live = Arc::new(Live { sessions: Arc::clone(&sessions) });
     let records = Arc::new(Records { store: Arc::clone(&store), sessions: Arc::clone(&sessions) });
+    let erasures = Arc::new(Erasures {
+        ledger: Arc::clone(&ledger),
+        control: control.clone(),
+        recordings: Arc::clone(&recordings),
+        sessions: Arc::clone(&sessions),
+        mint: mint.clone(),
+        retention: config.retention.clone(),
+        alone: tokio::sync::Mutex::default(),
+    });
+    let erasure_api = ErasureApi { erasures, authorize: Arc::clone(&authorize) };
     let recordings_api = RecordingsApi::new(
         recordings,
         records,
@@ -472,6 +486,7 @@ fn parts(
         control_api,
         store_api,
         recordings_api,
+        erasure_api,
         api_tls: tls::server_config(&ca, &["h2", "http/1.1"])?,
         mint,
         registry,

@@ -62,14 +62,30 @@ struct Gone {
     last_us: i64,
 }
 
+/// What is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sort {
+    Disclosures,
+    Keyless,
+    Recordings,
+}
+
 impl Gone {
     /// What to say where nothing covers it.
-    fn uncovered(&self, recordings: bool) -> String {
-        let what = match (recordings, self.count) {
-            (true, 1) => "the log says that there was a recording".to_owned(),
-            (true, count) => format!("the log says that there were recordings, {count} of them"),
-            (false, 1) => "what was disclosed of this event".to_owned(),
-            (false, count) => format!("what was disclosed of {count} events, the first of them"),
+    fn uncovered(&self, sort: Sort) -> String {
+        let what = match (sort, self.count) {
+            (Sort::Recordings, 1) => "missing: the log says that there was a recording".to_owned(),
+            (Sort::Recordings, count) => {
+                format!("missing: the log says that there were recordings, {count} of them")
+            }
+            (Sort::Disclosures, 1) => "missing: what was disclosed of this event".to_owned(),
+            (Sort::Disclosures, count) => {
+                format!("missing: what was disclosed of {count} events, the first of them this")
+            }
+            (Sort::Keyless, count) => format!(
+                "what is disclosed lies under a key that is not here ({count} events): it was \
+                 altered, or the key is lost"
+            ),
         };
         format!("{what}; no erasure or retention in the log covers that")
     }
@@ -98,6 +114,8 @@ impl AllGone {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct EpochErased {
     pub(crate) disclosures: AllGone,
+    /// Disclosures that are there, under keys that are not.
+    pub(crate) keyless: AllGone,
     pub(crate) recordings: AllGone,
     pub(crate) erasures: Vec<Erasure>,
 }
@@ -117,7 +135,12 @@ pub(crate) fn settle(
         let size = size.and_then(|note| loggia_tlog::Checkpoint::parse(note.text()).ok());
         size.is_some_and(|checkpoint| checkpoint.size() > checked_size)
     };
-    for (all, recordings) in [(&gone.disclosures, false), (&gone.recordings, true)] {
+    for (all, sort) in [
+        (&gone.disclosures, Sort::Disclosures),
+        (&gone.keyless, Sort::Keyless),
+        (&gone.recordings, Sort::Recordings),
+    ] {
+        let recordings = sort == Sort::Recordings;
         let mut sorted: Vec<_> = all.0.iter().collect();
         sorted.sort_by_key(|(_, gone)| gone.first);
         for (actor, one) in sorted {
@@ -138,8 +161,11 @@ pub(crate) fn settle(
             }
             let label = (!label.is_empty()).then(|| label.to_owned());
             let place = Place { file: one.file.clone().or(label), ..Place::entry(one.first) };
-            let what = format!("missing: {}", one.uncovered(recordings));
-            findings.add(Verdict::Incomplete, place, what);
+            let verdict = match sort {
+                Sort::Keyless => Verdict::Tampered,
+                Sort::Disclosures | Sort::Recordings => Verdict::Incomplete,
+            };
+            findings.add(verdict, place, one.uncovered(sort));
         }
     }
     erased.into_values().collect()

@@ -49,6 +49,8 @@ pub(super) struct Looked {
     pub(super) recorded: Vec<(SessionId, Ledgered, GoneOne)>,
     /// Events whose disclosures are gone.
     pub(super) gone: Vec<GoneOne>,
+    /// Events whose disclosures lie under keys that should be here, and their file.
+    pub(super) keyless: Vec<(GoneOne, String)>,
     /// What the events say was destroyed.
     pub(super) erasures: Vec<Erasure>,
     pub(super) disclosed: Disclosed,
@@ -85,6 +87,7 @@ impl Bundles<'_> {
             links: Vec::new(),
             recorded: Vec::new(),
             gone: Vec::new(),
+            keyless: Vec::new(),
             erasures: Vec::new(),
             disclosed: Disclosed::default(),
             unknown_kinds: 0,
@@ -232,7 +235,7 @@ impl Bundles<'_> {
             Revealed::NoKey => {
                 // Where the keys of others are, this one was destroyed.
                 if keys.expected() {
-                    looked.gone.push(*place_of);
+                    looked.keyless.push((*place_of, file.to_owned()));
                 } else {
                     counts.closed = counts.sealed;
                 }

@@ -261,6 +261,9 @@ impl Pass<'_> {
             self.recordings.take(*session, said, place)?;
         }
         looked.gone.into_iter().for_each(|one| self.erased.disclosures.add(one, None));
+        for (one, file) in looked.keyless {
+            self.erased.keyless.add(one, Some(file));
+        }
         self.erased.erasures.extend(looked.erasures);
         self.disclosed.add(looked.disclosed);
         self.unknown_kinds += looked.unknown_kinds;
