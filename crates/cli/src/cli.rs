@@ -1,9 +1,10 @@
 //! The commands and what they take. What each of them does is in `commands`.
 
 use crate::commands::{
-    Apply, AuditCredentials, Check, Completion, Doctor, Enrol, Erase, Fsck, Hold, Init, Key, Ledger, Lock,
-    Login, Logout, Mirror, Monitor, Person, PgConfig, Plan, Prove, Receipt, Replay, Resource,
-    Restore, Retention, Search, Service, Session, SshCa, SshConfig, Tail, Try, Up, Verify, Whoami, Witness,
+    Apply, AuditCredentials, Check, Completion, Doctor, Enrol, Erase, Fsck, Hold, Init, Key,
+    Ledger, Lock, Login, Logout, Mirror, Monitor, Person, PgConfig, Plan, Prove, Receipt, Replay,
+    Resource, Restore, Retention, Search, Service, Session, SshCa, SshConfig, Tail, Try, Up,
+    Verify, Whoami, Witness,
 };
 use crate::fail::EXIT_CODES;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};

@@ -4,10 +4,6 @@ use crate::error::ClientError;
 use crate::recording::RecordingStream;
 use crate::tail::TailStream;
 use crate::trust::{Identity, Trust, tls_config};
-use loggia_api::retention::{
-    AddHold, ERASURES, Erase, Erased, HOLD_REMOVE, HOLDS, Hold, Holds, RETENTION_RUN, RemoveHold,
-    RetentionRun, RunRetention,
-};
 use loggia_api::Problem;
 use loggia_api::audit::{
     EVENTS, EVENTS_TAIL, EndSession, EventPage, EventQuery, Receipt, SESSION, SESSION_END,
@@ -25,6 +21,10 @@ use loggia_api::identity::{
     ServiceChallenge, SignedIn, SshTrust, WHOAMI, WhoAmI,
 };
 use loggia_api::recordings::{RECORDING, WATCH};
+use loggia_api::retention::{
+    AddHold, ERASURES, Erase, Erased, HOLD_REMOVE, HOLDS, Hold, Holds, RETENTION_RUN, RemoveHold,
+    RetentionRun, RunRetention,
+};
 use loggia_model::Secret;
 use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::Serialize;

@@ -95,9 +95,7 @@ impl Edit {
             | Self::DisableService { name, .. }
             | Self::AddKey { name, .. }
             | Self::RemoveKey { name, .. } => Some(name),
-            Self::AddLock(_) | Self::RemoveLock(_) | Self::AddHold(_) | Self::RemoveHold(_) => {
-                None
-            }
+            Self::AddLock(_) | Self::RemoveLock(_) | Self::AddHold(_) | Self::RemoveHold(_) => None,
         }
     }
 

@@ -2,8 +2,8 @@
 //! its commit. Questions are answered from here and never wait.
 
 use crate::error::{corrupt, state};
-use crate::keys::fingerprint;
 use crate::hold::{Hold, HoldScope};
+use crate::keys::fingerprint;
 use crate::lock::{Lock, LockTarget};
 use loggia_model::id::{ActorId, ResourceId};
 use loggia_model::port::StateError;

@@ -43,7 +43,8 @@ pub(crate) fn check(
     let path = folder.path(session);
     let missing = |error: std::io::Error| {
         let message = format!("the recording of session {session} is missing");
-        let hint = "retention may have taken it (`loggia search kind:retention.done`), or it is lost";
+        let hint =
+            "retention may have taken it (`loggia search kind:retention.done`), or it is lost";
         match error.kind() {
             ErrorKind::NotFound if ledgered.claims.is_empty() && !ledgered.ended => {
                 PublicError::new("not_found", Fault::Client, "nothing is recorded yet").retry()

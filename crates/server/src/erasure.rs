@@ -214,7 +214,8 @@ impl Erasures {
             met.recordings.retain(|session| {
                 self.recordings.path(*session).exists() && !self.sessions.is_open(*session)
             });
-            let nothing = met.disclosures == 0 && (met.recordings.is_empty() || what != "recordings");
+            let nothing =
+                met.disclosures == 0 && (met.recordings.is_empty() || what != "recordings");
             if dry_run || nothing {
                 let state = if nothing { "nothing" } else { "would_destroy" };
                 run.parts.push(part(what, state, until_us, None, met));
@@ -252,7 +253,8 @@ impl Erasures {
         let mut destroyed = Vec::new();
         for session in met.recordings.iter().filter(|_| of_recordings) {
             // Retention comes to it when it has ended.
-            if matches!(order.doomed, Doomed::RecordingsUntil(_)) && self.sessions.is_open(*session) {
+            if matches!(order.doomed, Doomed::RecordingsUntil(_)) && self.sessions.is_open(*session)
+            {
                 continue;
             }
             match self.recordings.destroy(*session) {

@@ -8,7 +8,7 @@ use crate::retention as contract;
 /// Erase what is disclosed and recorded of somebody
 ///
 /// Action `data.erase`. An event says who, whom and why before anything is destroyed. Where a legal
-/// hold meets it, or the subject has open sessions, nothing is destroyed and the answer is 409.
+/// hold meets it, or the subject has open sessions, nothing is destroyed and it is refused.
 #[utoipa::path(
     post,
     path = contract::ERASURES,

@@ -30,8 +30,11 @@ pub(crate) struct Erase {
 impl Erase {
     pub(super) async fn run(self, context: &Context) -> Done {
         let client = context.client()?;
-        let mut request =
-            Request { subject: self.subject, reason: self.reason, dry_run: self.dry_run || !self.yes };
+        let mut request = Request {
+            subject: self.subject,
+            reason: self.reason,
+            dry_run: self.dry_run || !self.yes,
+        };
         let told = if request.dry_run { Some(client.erase(&request).await?) } else { None };
         if self.dry_run {
             return match told {

@@ -5,6 +5,8 @@ use serde_json::Value as Json;
 use std::path::Path;
 
 const MARKER: &str = "a-secret-that-bob-typed";
+/// Who searches for it is recorded with what they looked for.
+const OF_BOB: &str = "actor:bob a-secret-that-bob-typed";
 
 fn statement(gateway: &GatewayUnderTest, person: &str, text: &str) {
     let output = psql(gateway, person, "disk").args(["-c", text]).output().unwrap();
@@ -53,7 +55,7 @@ fn what_somebody_typed_is_gone_from_every_file_and_every_proof_holds() {
     statement(&gateway, "bob", &format!("select '{MARKER}'"));
     statement(&gateway, "bob", &format!("select '{}'", MARKER.repeat(4_000)));
     statement(&gateway, "alice", "select 'what alice typed'");
-    let seen = found(&gateway, MARKER, 2);
+    let seen = found(&gateway, OF_BOB, 1);
     let session = seen[0]["session"]["id"].as_str().unwrap().to_owned();
     assert_eq!(holding(&gateway.data, MARKER), [] as [PathBuf; 0], "sealed from the beginning");
 
@@ -61,7 +63,7 @@ fn what_somebody_typed_is_gone_from_every_file_and_every_proof_holds() {
     let would = json(&gateway, &[&erase[..], &["--dry-run", "--json"]].concat());
     assert_eq!(would["state"], "would_erase", "{would}");
     assert!(would["disclosures"].as_u64().unwrap() >= 4 && would["blobs"] == 1, "{would}");
-    assert_eq!(found(&gateway, MARKER, 2).len(), 2, "nothing is gone yet");
+    assert_eq!(found(&gateway, OF_BOB, 1).len(), 1, "nothing is gone yet");
     let asked = gateway.run(Some("alice"), &erase).unwrap();
     assert_eq!(asked.status.code(), Some(2), "nobody can be asked: {}", stderr(&asked));
     let denied = gateway.run(Some("bob"), &[&erase[..], &["--yes"]].concat()).unwrap();
@@ -70,7 +72,7 @@ fn what_somebody_typed_is_gone_from_every_file_and_every_proof_holds() {
     let erased = json(&gateway, &[&erase[..], &["--yes", "--json"]].concat());
     assert_eq!((&erased["state"], &erased["keys"]), (&"erased".into(), &1.into()), "{erased}");
     assert_eq!(erased["pending"], Json::Array(Vec::new()), "{erased}");
-    assert_eq!(gateway.search("alice", MARKER).unwrap().len(), 0);
+    assert_eq!(gateway.search("alice", OF_BOB).unwrap().len(), 0);
     let shown = gateway.succeed(Some("alice"), &["session", "show", &session]).unwrap();
     assert!(shown.contains("erased") && !shown.contains(MARKER), "{shown}");
     let left = found(&gateway, &format!("session:{session} kind:sql.statement"), 1);
@@ -81,7 +83,10 @@ fn what_somebody_typed_is_gone_from_every_file_and_every_proof_holds() {
     assert_eq!(report.exit_code, Some(0), "{}", report.text);
     assert_eq!(report.report["epochs"][0]["erased"][0]["under"], erased["event"]);
     assert_eq!(count(&gateway, "erasure.started", "/intent/reason", "case 4711"), 1);
-    assert_eq!(gateway.events().unwrap().iter().filter(|it| it.kind() == "erasure.done").count(), 1);
+    assert_eq!(
+        gateway.events().unwrap().iter().filter(|it| it.kind() == "erasure.done").count(),
+        1
+    );
     let fsck = ["fsck", gateway.data.to_str().unwrap()];
     gateway.succeed(None, &fsck).unwrap();
 
@@ -92,7 +97,7 @@ fn what_somebody_typed_is_gone_from_every_file_and_every_proof_holds() {
     assert_eq!(holding(&gateway.data, MARKER), [] as [PathBuf; 0]);
     gateway.start_again().unwrap();
     assert!(!found(&gateway, "bob is back", 1).is_empty());
-    assert_eq!(gateway.search("alice", MARKER).unwrap().len(), 0);
+    assert_eq!(gateway.search("alice", OF_BOB).unwrap().len(), 0);
 
     // A byte that is altered in what is left is found as ever.
     gateway.stop().unwrap();
@@ -114,7 +119,17 @@ fn a_legal_hold_stops_an_erasure_and_is_named() {
     assert_eq!(none.status.code(), Some(2), "{}", stderr(&none));
     let hold = json(
         &gateway,
-        &["hold", "add", "--resource", "disk", "--from", "2020-01-01", "--reason", "case 4711", "--json"],
+        &[
+            "hold",
+            "add",
+            "--resource",
+            "disk",
+            "--from",
+            "2020-01-01",
+            "--reason",
+            "case 4711",
+            "--json",
+        ],
     );
     let id = hold["id"].as_str().unwrap();
     let erase = ["erase", "bob", "--reason", "asked to", "--yes"];
@@ -122,13 +137,13 @@ fn a_legal_hold_stops_an_erasure_and_is_named() {
     assert_eq!(refused.status.code(), Some(3), "{}", stderr(&refused));
     assert!(stderr(&refused).contains(id), "{}", stderr(&refused));
     assert_eq!(count(&gateway, "erasure.refused", "/detail/reason", "held"), 1);
-    assert!(!found(&gateway, MARKER, 1).is_empty());
+    assert!(!found(&gateway, OF_BOB, 1).is_empty());
     let listed = gateway.succeed(Some("alice"), &["hold", "ls"]).unwrap();
     assert!(listed.contains(id) && listed.contains("case 4711"), "{listed}");
 
     gateway.succeed(Some("alice"), &["hold", "rm", id, "--reason", "closed"]).unwrap();
     gateway.succeed(Some("alice"), &erase).unwrap();
-    assert_eq!(gateway.search("alice", MARKER).unwrap().len(), 0);
+    assert_eq!(gateway.search("alice", OF_BOB).unwrap().len(), 0);
     for change in ["hold.add", "hold.remove"] {
         assert_eq!(count(&gateway, "config.change", "/detail/change", change), 1);
     }
@@ -148,7 +163,7 @@ fn a_legal_hold_stops_an_erasure_and_is_named() {
 fn what_a_killed_gateway_began_to_erase_the_next_boot_finishes() {
     let mut gateway = gateway();
     statement(&gateway, "bob", &format!("select '{MARKER}'"));
-    found(&gateway, MARKER, 1);
+    found(&gateway, OF_BOB, 1);
     let mut erase = gateway.command(Some("alice"));
     let erase = erase.args(["erase", "bob", "--reason", "asked to", "--yes"]);
     let mut erase = erase.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -171,7 +186,7 @@ fn what_a_killed_gateway_began_to_erase_the_next_boot_finishes() {
         let done = resumed.iter().find(|event| event.kind() == "erasure.done").unwrap();
         assert!(done.value("/detail/resumed").is_some());
     }
-    assert_eq!(gateway.search("alice", MARKER).unwrap().len(), 0);
+    assert_eq!(gateway.search("alice", OF_BOB).unwrap().len(), 0);
     let report = verified(&gateway);
     assert_eq!(report.exit_code, Some(0), "{}", report.text);
     gateway.stop().unwrap();
@@ -184,11 +199,13 @@ fn retention_has_periods_from_the_configuration_and_tells_what_it_would_do() {
     let options = options().setting("retention", "disclosures = \"365d\"");
     let gateway = GatewayUnderTest::start(options).unwrap();
     statement(&gateway, "bob", &format!("select '{MARKER}'"));
-    for arguments in [&["retention", "run", "--dry-run", "--json"][..], &["retention", "run", "--json"]] {
+    for arguments in
+        [&["retention", "run", "--dry-run", "--json"][..], &["retention", "run", "--json"]]
+    {
         let told = json(&gateway, arguments);
         assert_eq!((&told["what"], &told["state"]), (&"disclosures".into(), &"nothing".into()));
     }
-    assert!(!found(&gateway, MARKER, 1).is_empty());
+    assert!(!found(&gateway, OF_BOB, 1).is_empty());
     let none = GatewayUnderTest::start(super::options()).unwrap();
     let told = none.run(Some("alice"), &["retention", "run"]).unwrap();
     assert!(stderr(&told).contains("no period is configured"), "{}", stderr(&told));
