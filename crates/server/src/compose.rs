@@ -447,18 +447,11 @@ fn parts(
     gate_metrics.register(&mut registry);
     ledger.metrics().register(&mut registry);
     store.metrics().register(&mut registry);
-    let live = Arc::new(Live { sessions: Arc::clone(&sessions) });
     let records = Arc::new(Records { store: Arc::clone(&store), sessions: Arc::clone(&sessions) });
-    let erasures = Arc::new(Erasures {
-        ledger: Arc::clone(&ledger),
-        control: control.clone(),
-        recordings: Arc::clone(&recordings),
-        sessions: Arc::clone(&sessions),
-        mint: mint.clone(),
-        retention: config.retention.clone(),
-        alone: tokio::sync::Mutex::default(),
-    });
-    let erasure_api = ErasureApi { erasures, authorize: Arc::clone(&authorize) };
+    let erasure_api = ErasureApi {
+        erasures: erasures(config, (&ledger, &control, &recordings, &sessions), &mint),
+        authorize: Arc::clone(&authorize),
+    };
     let recordings_api = RecordingsApi::new(
         recordings,
         records,
@@ -466,12 +459,16 @@ fn parts(
         Arc::clone(&authorize),
         mint.clone(),
     );
-    let store_api = Audit::new(store, append, Arc::clone(&authorize), live, mint.clone());
-    let address = public_address(config, api);
+    let live = Arc::new(Live { sessions: Arc::clone(&sessions) });
+    let store_api = Audit::new(store, append, authorize.clone(), live, mint.clone());
     let control_api = Arc::new(ControlApi {
         control: control.clone(),
         authorize: Arc::clone(&authorize),
-        codes: Arc::new(Codes { address, ca: Arc::clone(&ca), mint: mint.clone() }),
+        codes: Arc::new(Codes {
+            address: public_address(config, api),
+            ca: Arc::clone(&ca),
+            mint: mint.clone(),
+        }),
         cut: Arc::new(CutNow { spine: Arc::clone(&spine) }),
         protocols: PROTOCOLS.to_vec(),
     });
@@ -490,6 +487,27 @@ fn parts(
         api_tls: tls::server_config(&ca, &["h2", "http/1.1"])?,
         mint,
         registry,
+    })
+}
+
+fn erasures(
+    config: &Config,
+    (ledger, control, recordings, sessions): (
+        &Arc<Ledger>,
+        &Control,
+        &Arc<RecordingFolder>,
+        &Arc<Sessions>,
+    ),
+    mint: &Mint,
+) -> Arc<Erasures> {
+    Arc::new(Erasures {
+        ledger: Arc::clone(ledger),
+        control: control.clone(),
+        recordings: Arc::clone(recordings),
+        sessions: Arc::clone(sessions),
+        mint: mint.clone(),
+        retention: config.retention.clone(),
+        alone: tokio::sync::Mutex::default(),
     })
 }
 

@@ -331,6 +331,28 @@ impl EpochReport {
         (from < self.size).then_some(from..self.size)
     }
 
+    /// What can be read of what was typed, and what cannot.
+    fn write_disclosed(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Disclosed { sealed, open, undisclosed, blobs_missing, closed, .. } = self.disclosed;
+        if sealed > 0 {
+            writeln!(
+                f,
+                "  of {sealed} sealed fields {open} are disclosed, {undisclosed} undisclosed"
+            )?;
+        }
+        if closed > 0 {
+            writeln!(
+                f,
+                "  {closed} of these lie closed under keys that are not here, and were not checked"
+            )?;
+        }
+        self.write_erased(f)?;
+        if blobs_missing > 0 {
+            writeln!(f, "  {blobs_missing} large values are missing")?;
+        }
+        Ok(())
+    }
+
     /// How much is not there any more, and what says so.
     fn write_erased(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for erased in self.erased.iter().take(ERASED_SHOWN) {
@@ -455,23 +477,7 @@ impl fmt::Display for EpochReport {
                 "  not attested: nobody but the gateway signs who acted and why they said they did"
             )?;
         }
-        let Disclosed { sealed, open, undisclosed, blobs_missing, closed, .. } = self.disclosed;
-        if sealed > 0 {
-            writeln!(
-                f,
-                "  of {sealed} sealed fields {open} are disclosed, {undisclosed} undisclosed"
-            )?;
-        }
-        if closed > 0 {
-            writeln!(
-                f,
-                "  {closed} of these lie closed under keys that are not here, and were not checked"
-            )?;
-        }
-        self.write_erased(f)?;
-        if blobs_missing > 0 {
-            writeln!(f, "  {blobs_missing} large values are missing")?;
-        }
+        self.write_disclosed(f)?;
         let Recordings { checked, unproven_tails, undisclosed, elsewhere } = self.recordings;
         if checked > 0 {
             write!(f, "  {checked} recordings are checked")?;
