@@ -461,17 +461,8 @@ fn parts(
     );
     let live = Arc::new(Live { sessions: Arc::clone(&sessions) });
     let store_api = Audit::new(store, append, authorize.clone(), live, mint.clone());
-    let control_api = Arc::new(ControlApi {
-        control: control.clone(),
-        authorize: Arc::clone(&authorize),
-        codes: Arc::new(Codes {
-            address: public_address(config, api),
-            ca: Arc::clone(&ca),
-            mint: mint.clone(),
-        }),
-        cut: Arc::new(CutNow { spine: Arc::clone(&spine) }),
-        protocols: PROTOCOLS.to_vec(),
-    });
+    let ports = (control.clone(), Arc::clone(&authorize), Arc::clone(&spine));
+    let control_api = control_api(ports, public_address(config, api), &ca, &mint);
     Ok(Parts {
         ledger,
         control,
@@ -487,6 +478,21 @@ fn parts(
         api_tls: tls::server_config(&ca, &["h2", "http/1.1"])?,
         mint,
         registry,
+    })
+}
+
+fn control_api(
+    (control, authorize, spine): (Control, Arc<dyn Authorize>, Arc<Spine>),
+    address: String,
+    ca: &Arc<Ca>,
+    mint: &Mint,
+) -> Arc<ControlApi> {
+    Arc::new(ControlApi {
+        control,
+        authorize,
+        codes: Arc::new(Codes { address, ca: Arc::clone(ca), mint: mint.clone() }),
+        cut: Arc::new(CutNow { spine }),
+        protocols: PROTOCOLS.to_vec(),
     })
 }
 
