@@ -6,6 +6,9 @@
 //! has, and a source that shows another history is refused. A crash at any point leaves files that
 //! no checkpoint refers to; the next pull writes them again.
 //!
+//! What is disclosed lies sealed under keys that a copy has not: it is taken as it comes, and held
+//! to the log where the keys are. What an earlier program wrote in clear is held to it on arrival.
+//!
 //! Not copied: keys and the control database, which a copy in other hands must not have; and what
 //! stands in the write-ahead log alone, under no checkpoint yet.
 

@@ -117,7 +117,12 @@ impl World {
         Mirror::open(&self.at("copy"), disk).unwrap().pull(source, &keys)
     }
 
+    /// With the keys of the log, so that what is disclosed is held to it in a copy too.
     fn verify(&self, name: &str) -> (u8, u64, u64) {
+        let keys = self.at("data/keys/subjects");
+        if name == "copy" && keys.is_dir() {
+            copy_folder(&keys, &self.at("copy/keys/subjects"));
+        }
         let trust = Trust { keys: vec![self.key.clone()], ..Trust::default() };
         let options = Options { events: true, recordings: true, threads: 1 };
         let report = verify_folder(&self.at(name), &trust, options, &mut |_, _| {}).unwrap();
@@ -193,14 +198,31 @@ async fn what_arrives_altered_is_refused_and_the_copy_stays_whole() {
     });
     assert!(matches!(error, MirrorError::Forked { .. } | MirrorError::Altered { .. }), "{error}");
     let error = refuse(&|_, (_, disclosure)| {
-        let bytes = disclosure.as_mut().unwrap();
-        let at = bytes.windows(6).position(|window| window == b"select").unwrap();
-        bytes[at] = b'S';
+        // Neither an envelope nor what the leaf commits to.
+        *disclosure = Some(b"{\"seed\":\"00\",\"values\":{}}".to_vec());
     });
+    assert!(matches!(error, MirrorError::Altered { .. }), "{error}");
+    let error = refuse(&|_, (_, disclosure)| disclosure.as_mut().unwrap()[1] = 9);
     assert!(matches!(error, MirrorError::Altered { .. }), "{error}");
     // And a genuine source is taken after all of that.
     world.pull(Disk::default()).unwrap();
     assert_eq!(world.verify("copy"), world.verify("data"));
+}
+
+#[tokio::test]
+async fn what_is_sealed_is_taken_as_it_comes_and_judged_where_the_keys_are() {
+    let world = World::new();
+    let ledger = world.open("data");
+    world.write(&ledger, 40).await;
+    let source = FolderSource::new(&world.at("data/ledger/e1")).unwrap();
+    let changed = Changed(source, |index: u64, entry: &mut MirrorEntry| {
+        if index == 20 {
+            *entry.1.as_mut().unwrap().last_mut().unwrap() ^= 1;
+        }
+    });
+    world.pull_from(&changed, Disk::default()).unwrap();
+    assert_eq!(world.verify("copy").0, 10);
+    assert_eq!(world.verify("data").0, 0);
 }
 
 #[tokio::test]
