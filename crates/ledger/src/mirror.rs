@@ -43,6 +43,11 @@ pub trait MirrorSource {
     /// Entries from `from` on of a log of `size`, with what is disclosed of them, at least one and
     /// at most about `max`.
     fn entries(&self, from: u64, max: usize, size: u64) -> Result<Vec<MirrorEntry>, String>;
+    /// Whether it shows what is disclosed at all: a copy of one that does not says nothing of what is
+    /// disclosed, rather than that nothing is.
+    fn discloses(&self) -> bool {
+        true
+    }
     /// A sealed value that has a file of its own; `None` where it is not there.
     fn blob(&self, name: &str) -> Result<Option<Vec<u8>>, String>;
 }
@@ -202,6 +207,9 @@ impl Mirror {
         // Entries, as they would have been written here. Nothing refers to these files yet.
         let mut tiles = Tiles::load(self.disk.clone(), epoch.clone(), from)?;
         tiles.remove_orphans();
+        if !source.discloses() {
+            tiles.without_disclosures();
+        }
         let mut blobs_missing = 0;
         while tiles.size() < size {
             let next = tiles.size();

@@ -29,6 +29,8 @@ pub(crate) struct Tiles {
     hashes: [Vec<Hash>; LEVELS],
     leaves: Vec<Bytes>,
     disclosures: Vec<Option<Bytes>>,
+    /// Whether disclosures are written at all.
+    open: bool,
     /// Partial files that a later state supersedes; removed once that state is durable.
     partials: Vec<PathBuf>,
 }
@@ -43,6 +45,7 @@ impl Tiles {
             hashes: Default::default(),
             leaves: Vec::new(),
             disclosures: Vec::new(),
+            open: true,
             partials: Vec::new(),
         };
         for level in 0..LEVELS {
@@ -99,6 +102,11 @@ impl Tiles {
                 }
             }
         }
+    }
+
+    /// Writes no files of disclosures from now on: there is nothing to say of them.
+    pub(crate) fn without_disclosures(&mut self) {
+        self.open = false;
     }
 
     /// Number of entries in the tree.
@@ -162,8 +170,10 @@ impl Tiles {
         let (log, open) = (folder.entries_path(&id), folder.disclosures_path(&id));
         let bytes = bundle_encode(&self.leaves)?;
         self.write(&log, &bytes)?;
-        let bytes = open_encode(&self.disclosures)?;
-        self.write(&open, &bytes)?;
+        if self.open {
+            let bytes = open_encode(&self.disclosures)?;
+            self.write(&open, &bytes)?;
+        }
         Ok([log, open])
     }
 

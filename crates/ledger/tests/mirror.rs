@@ -225,6 +225,41 @@ async fn what_is_sealed_is_taken_as_it_comes_and_judged_where_the_keys_are() {
     assert_eq!(world.verify("data").0, 0);
 }
 
+/// A source that shows nothing of what is disclosed, as a log at an address.
+struct Silent(FolderSource);
+
+impl MirrorSource for Silent {
+    fn checkpoint(&self) -> Result<Option<Vec<u8>>, String> {
+        self.0.checkpoint()
+    }
+    fn cosigned(&self) -> Result<Option<Vec<u8>>, String> {
+        self.0.cosigned()
+    }
+    fn entries(&self, from: u64, max: usize, size: u64) -> Result<Vec<MirrorEntry>, String> {
+        let entries = self.0.entries(from, max, size)?;
+        Ok(entries.into_iter().map(|(leaf, _)| (leaf, None)).collect())
+    }
+    fn discloses(&self) -> bool {
+        false
+    }
+    fn blob(&self, _name: &str) -> Result<Option<Vec<u8>>, String> {
+        Ok(None)
+    }
+}
+
+#[tokio::test]
+async fn a_copy_of_the_log_alone_does_not_say_that_anything_was_taken_away() {
+    let world = World::new();
+    let ledger = world.open("data");
+    for count in [40, 300] {
+        world.write(&ledger, count).await;
+        let source = Silent(FolderSource::new(&world.at("data/ledger/e1")).unwrap());
+        world.pull_from(&source, Disk::default()).unwrap();
+        let (code, size, open) = world.verify("copy");
+        assert_eq!((code, size, open), (0, ledger.size(), 0));
+    }
+}
+
 #[tokio::test]
 async fn a_cut_a_forked_and_a_foreign_source_are_refused() {
     let world = World::new();
