@@ -9,5 +9,6 @@ pub mod identity;
 pub mod openapi;
 pub mod problem;
 pub mod recordings;
+pub mod retention;
 
 pub use problem::Problem;

@@ -9,6 +9,7 @@ mod control;
 mod health;
 mod identity;
 mod recordings;
+mod retention;
 
 use crate::Problem;
 use utoipa::openapi::content::ContentBuilder;
@@ -42,6 +43,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
         (name = "identity", description = "Signing in and out"),
         (name = "control", description = "People, service accounts, resources, locks, declarations"),
         (name = "audit", description = "Events, sessions, timelines, recordings; ending a session"),
+        (name = "retention", description = "Erasure, retention, legal holds"),
         (name = "health", description = "Whether the gateway lives and can do its work"),
     ),
     security(("token" = []), ("client_certificate" = [])),
@@ -77,6 +79,11 @@ pub fn document() -> utoipa::openapi::OpenApi {
         audit::show_session,
         audit::session_receipt,
         audit::end_session,
+        retention::erase,
+        retention::run_retention,
+        retention::list_holds,
+        retention::add_hold,
+        retention::remove_hold,
         recordings::read_recording,
         recordings::watch_session,
         health::healthz,

@@ -1,9 +1,10 @@
 //! The commands and what they take. What each of them does is in `commands`.
 
 use crate::commands::{
-    Apply, AuditCredentials, Check, Completion, Doctor, Enrol, Fsck, Init, Key, Ledger, Lock,
-    Login, Logout, Mirror, Monitor, Person, PgConfig, Plan, Prove, Receipt, Replay, Resource,
-    Restore, Search, Service, Session, SshCa, SshConfig, Tail, Try, Up, Verify, Whoami, Witness,
+    Apply, AuditCredentials, Check, Completion, Doctor, Enrol, Erase, Fsck, Hold, Init, Key,
+    Ledger, Lock, Login, Logout, Mirror, Monitor, Person, PgConfig, Plan, Prove, Receipt, Replay,
+    Resource, Restore, Retention, Search, Service, Session, SshCa, SshConfig, Tail, Try, Up,
+    Verify, Whoami, Witness,
 };
 use crate::fail::EXIT_CODES;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -111,6 +112,14 @@ pub(crate) enum Command {
     /// Keep somebody, or everybody from something, at once
     #[command(subcommand)]
     Lock(Lock),
+    /// Destroy what is disclosed and recorded of somebody
+    Erase(Erase),
+    /// Legal holds: keep something from being erased
+    #[command(subcommand)]
+    Hold(Hold),
+    /// Destroy what is older than the configured periods
+    #[command(subcommand)]
+    Retention(Retention),
     /// Add, list and disable people
     #[command(subcommand)]
     Person(Person),

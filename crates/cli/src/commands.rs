@@ -6,7 +6,9 @@ mod copies;
 mod credentials;
 mod declare;
 mod enrol;
+mod erase;
 mod events;
+mod hold;
 mod key;
 mod lock;
 mod login;
@@ -32,7 +34,9 @@ pub(crate) use copies::{Mirror, Restore};
 pub(crate) use credentials::AuditCredentials;
 pub(crate) use declare::{Apply, Plan};
 pub(crate) use enrol::Enrol;
+pub(crate) use erase::{Erase, Retention};
 pub(crate) use events::{Search, Tail};
+pub(crate) use hold::Hold;
 pub(crate) use key::Key;
 pub(crate) use lock::Lock;
 pub(crate) use login::Login;
@@ -111,6 +115,9 @@ pub(crate) async fn run(command: Command, context: &Context) -> Done {
         Command::Replay(args) => args.run(context).await,
         Command::Receipt(args) => args.run(context).await,
         Command::Lock(args) => args.run(context).await,
+        Command::Erase(args) => args.run(context).await,
+        Command::Hold(args) => args.run(context).await,
+        Command::Retention(args) => args.run(context).await,
         Command::Person(args) => args.run(context).await,
         Command::Service(args) => args.run(context).await,
         Command::Resource(args) => args.run(context).await,

@@ -21,6 +21,10 @@ use loggia_api::identity::{
     ServiceChallenge, SignedIn, SshTrust, WHOAMI, WhoAmI,
 };
 use loggia_api::recordings::{RECORDING, WATCH};
+use loggia_api::retention::{
+    AddHold, ERASURES, Erase, Erased, HOLD_REMOVE, HOLDS, Hold, Holds, RETENTION_RUN, RemoveHold,
+    RetentionRun, RunRetention,
+};
 use loggia_model::Secret;
 use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::Serialize;
@@ -262,6 +266,31 @@ impl Client {
     /// Takes a lock away.
     pub async fn remove_lock(&self, id: &str) -> Result<Lock, ClientError> {
         self.send(self.request(Method::DELETE, LOCK, &[id])?).await
+    }
+
+    /// One page of legal holds.
+    pub async fn holds(&self, page: &Page) -> Result<Holds, ClientError> {
+        self.get(HOLDS, &[], page).await
+    }
+
+    /// Adds a legal hold.
+    pub async fn add_hold(&self, hold: &AddHold) -> Result<Hold, ClientError> {
+        self.post(HOLDS, &[], hold).await
+    }
+
+    /// Takes a legal hold away.
+    pub async fn remove_hold(&self, id: &str, why: &RemoveHold) -> Result<Hold, ClientError> {
+        self.post(HOLD_REMOVE, &[id], why).await
+    }
+
+    /// Erases what is disclosed and recorded of somebody.
+    pub async fn erase(&self, erase: &Erase) -> Result<Erased, ClientError> {
+        self.post(ERASURES, &[], erase).await
+    }
+
+    /// Destroys what is older than its period.
+    pub async fn run_retention(&self, run: &RunRetention) -> Result<RetentionRun, ClientError> {
+        self.post(RETENTION_RUN, &[], run).await
     }
 
     /// What a declaration would change.

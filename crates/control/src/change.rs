@@ -176,6 +176,13 @@ impl Inner {
     }
 }
 
+impl<'a> Writing<'a> {
+    /// Nothing changes for as long as this is held.
+    pub(crate) fn into_guard(self) -> MutexGuard<'a, ()> {
+        self._alone
+    }
+}
+
 impl Writing<'_> {
     /// Records the edits, writes them in one transaction, and puts them in force: all or none.
     /// Gives the ids of the credentials that ended with it.

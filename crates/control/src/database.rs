@@ -24,6 +24,7 @@ const CONNECTIONS_MAX: u32 = 4;
 const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "begin", include_str!("../migrations/0001_begin.sql")),
     (2, "ssh", include_str!("../migrations/0002_ssh.sql")),
+    (3, "holds", include_str!("../migrations/0003_holds.sql")),
 ];
 
 /// Opens the database, making it where it is absent, and brings its tables up to date.

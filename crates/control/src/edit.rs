@@ -1,6 +1,7 @@
 //! One change of control state: what the log says of it, and what it does to the database.
 
 use crate::error::state;
+use crate::hold::Hold;
 use crate::keys::SSH;
 use crate::lock::{Lock, LockTarget};
 use crate::snapshot::{Snapshot, SshKey};
@@ -51,6 +52,10 @@ pub(crate) enum Edit {
     AddLock(Lock),
     /// Removes a lock.
     RemoveLock(Lock),
+    /// Adds a legal hold.
+    AddHold(Hold),
+    /// Removes a legal hold.
+    RemoveHold(Hold),
 }
 
 impl Edit {
@@ -71,10 +76,12 @@ impl Edit {
             Self::RemoveKey { .. } => "key.remove",
             Self::AddLock(_) => "lock.add",
             Self::RemoveLock(_) => "lock.remove",
+            Self::AddHold(_) => "hold.add",
+            Self::RemoveHold(_) => "hold.remove",
         }
     }
 
-    /// The name of what is changed. A lock has none; its target stands in the value.
+    /// The name of what is changed. A lock and a hold have none; what they meet stands in the value.
     pub(crate) fn name(&self) -> Option<&str> {
         match self {
             Self::PutResource(resource) | Self::RemoveResource(resource) => Some(&resource.name),
@@ -88,7 +95,7 @@ impl Edit {
             | Self::DisableService { name, .. }
             | Self::AddKey { name, .. }
             | Self::RemoveKey { name, .. } => Some(name),
-            Self::AddLock(_) | Self::RemoveLock(_) => None,
+            Self::AddLock(_) | Self::RemoveLock(_) | Self::AddHold(_) | Self::RemoveHold(_) => None,
         }
     }
 
@@ -102,6 +109,7 @@ impl Edit {
             Self::AddService { id, .. } | Self::DisableService { id, .. } => Some(id.to_string()),
             Self::AddKey { id, .. } | Self::RemoveKey { id, .. } => Some(id.to_string()),
             Self::AddLock(lock) | Self::RemoveLock(lock) => Some(lock.id.to_string()),
+            Self::AddHold(hold) | Self::RemoveHold(hold) => Some(hold.id.to_string()),
             _ => None,
         }
     }
@@ -132,10 +140,12 @@ impl Edit {
             }
             Self::RemoveKey { key, .. } => Some(key_value(key)),
             Self::RemoveLock(lock) => Some(lock_value(lock, now)),
+            Self::RemoveHold(hold) => Some(hold.value()),
             Self::AddPerson { .. }
             | Self::AddService { .. }
             | Self::AddKey { .. }
-            | Self::AddLock(_) => None,
+            | Self::AddLock(_)
+            | Self::AddHold(_) => None,
         }
     }
 
@@ -154,11 +164,13 @@ impl Edit {
             }
             Self::AddKey { key, .. } => Some(key_value(key)),
             Self::AddLock(lock) => Some(lock_value(lock, now)),
+            Self::AddHold(hold) => Some(hold.value()),
             Self::RemoveResource(_)
             | Self::RemovePolicy { .. }
             | Self::RemoveGroup { .. }
             | Self::RemoveKey { .. }
-            | Self::RemoveLock(_) => None,
+            | Self::RemoveLock(_)
+            | Self::RemoveHold(_) => None,
         }
     }
 
@@ -207,6 +219,10 @@ impl Edit {
             Self::AddLock(lock) => add_lock(db, lock).await,
             Self::RemoveLock(lock) => {
                 run(db, "delete from locks where id = ?", &[&lock.id.to_string()]).await
+            }
+            Self::AddHold(hold) => add_hold(db, hold).await,
+            Self::RemoveHold(hold) => {
+                run(db, "delete from holds where id = ?", &[&hold.id.to_string()]).await
             }
         }
     }
@@ -366,6 +382,27 @@ async fn add_lock(db: &mut SqliteConnection, lock: &Lock) -> Result<(), StateErr
     .bind(lock.created_us)
     .bind(lock.expires_us)
     .bind(&lock.created_by)
+    .execute(db)
+    .await
+    .map_err(state)
+    .map(drop)
+}
+
+async fn add_hold(db: &mut SqliteConnection, hold: &Hold) -> Result<(), StateError> {
+    let scope = &hold.scope;
+    sqlx::query(
+        "insert into holds (id, identity, session, resource, from_us, to_us, reason, created_us, \
+         created_by) values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(hold.id.to_string())
+    .bind(scope.identity.map(|id| id.to_string()))
+    .bind(scope.session.map(|id| id.to_string()))
+    .bind(&scope.resource)
+    .bind(scope.from_us)
+    .bind(scope.to_us)
+    .bind(&hold.reason)
+    .bind(hold.created_us)
+    .bind(&hold.created_by)
     .execute(db)
     .await
     .map_err(state)

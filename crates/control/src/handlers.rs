@@ -3,6 +3,7 @@
 
 mod convert;
 mod declarations;
+mod holds;
 mod identities;
 mod keys;
 mod lists;
@@ -16,7 +17,7 @@ use axum::extract::{FromRequest, FromRequestParts, Json, OptionalFromRequest, Qu
 use axum::http::request::Parts;
 use axum::routing::{delete, get, post};
 use axum::{Extension, Router};
-use loggia_api::{Problem, control as api};
+use loggia_api::{Problem, control as api, retention};
 use loggia_model::decision::Action;
 use loggia_model::port::{Authorize, Caller};
 use loggia_model::{Fault, PublicError};
@@ -57,6 +58,8 @@ pub fn routes(state: Arc<ControlApi>) -> Router {
         .route(api::RESOURCES, get(lists::resources))
         .route(api::LOCKS, get(lists::locks).post(lists::add_lock))
         .route(api::LOCK, delete(lists::remove_lock))
+        .route(retention::HOLDS, get(holds::holds).post(holds::add))
+        .route(retention::HOLD_REMOVE, post(holds::remove))
         .route(api::PLAN, post(declarations::plan))
         .route(api::APPLY, post(declarations::apply))
         .with_state(state)

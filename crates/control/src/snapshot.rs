@@ -2,6 +2,7 @@
 //! its commit. Questions are answered from here and never wait.
 
 use crate::error::{corrupt, state};
+use crate::hold::{Hold, HoldScope};
 use crate::keys::fingerprint;
 use crate::lock::{Lock, LockTarget};
 use loggia_model::id::{ActorId, ResourceId};
@@ -64,6 +65,7 @@ pub(crate) struct Snapshot {
     pub(crate) groups: BTreeMap<String, BTreeSet<ActorId>>,
     pub(crate) resources: BTreeMap<String, Arc<Resource>>,
     pub(crate) locks: Vec<Lock>,
+    pub(crate) holds: Vec<Hold>,
     pub(crate) policy_files: BTreeMap<String, String>,
     pub(crate) policies: Arc<PolicySet>,
     /// Why the stored policies are not in force; everything is denied then.
@@ -86,6 +88,7 @@ impl Snapshot {
         let by_ssh_key = load_ssh_keys(db, &mut identities).await?;
         let resources = load_resources(db).await?;
         let locks = load_locks(db).await?;
+        let holds = load_holds(db).await?;
         let policy_files = load_policies(db).await?;
         let (policies, policy_errors) = match before {
             Some(old) if old.policy_files == policy_files => {
@@ -103,6 +106,7 @@ impl Snapshot {
             groups,
             resources,
             locks,
+            holds,
             policy_files,
             policies,
             policy_errors,
@@ -301,6 +305,33 @@ async fn load_locks(db: &mut SqliteConnection) -> Result<Vec<Lock>, StateError> 
             reason: column(&row, "reason")?,
             created_us: column(&row, "created_us")?,
             expires_us: column(&row, "expires_us")?,
+            created_by: column(&row, "created_by")?,
+        });
+    }
+    Ok(all)
+}
+
+async fn load_holds(db: &mut SqliteConnection) -> Result<Vec<Hold>, StateError> {
+    let query = "select id, identity, session, resource, from_us, to_us, reason, created_us, \
+                 created_by from holds order by id";
+    let mut all = Vec::new();
+    for row in rows(db, query).await? {
+        let identity: Option<&str> = column(&row, "identity")?;
+        let session: Option<&str> = column(&row, "session")?;
+        let identity = identity.map(|id| id.parse().map_err(|_| corrupt("hold", id)));
+        let session = session.map(|id| id.parse().map_err(|_| corrupt("hold", id)));
+        let scope = HoldScope {
+            identity: identity.transpose()?,
+            session: session.transpose()?,
+            resource: column(&row, "resource")?,
+            from_us: column(&row, "from_us")?,
+            to_us: column(&row, "to_us")?,
+        };
+        all.push(Hold {
+            id: parsed(&row, "id")?,
+            scope,
+            reason: column(&row, "reason")?,
+            created_us: column(&row, "created_us")?,
             created_by: column(&row, "created_by")?,
         });
     }

@@ -3,6 +3,7 @@
 use crate::cosign::{WitnessStanding, Witnessed};
 use crate::disk::Disk;
 use crate::epoch::{EpochKey, lock_folder};
+use crate::erase::{Blanks, Ordered};
 use crate::error::LedgerError;
 use crate::layout::{EpochLayout, Layout};
 use crate::metrics::LedgerMetrics;
@@ -10,7 +11,8 @@ use crate::publish::{Publisher, make_segments};
 use crate::recover::{Recovered, recover};
 use crate::segments::Segments;
 use crate::sequencer::{Chain, Sequencer, Standing};
-use crate::shared::{AbortOnPanic, Shared};
+use crate::shared::{AbortOnPanic, Fed, Shared};
+use crate::subjects::Subjects;
 use crate::tail::{Tail, read_entries};
 use crate::tiles::Tiles;
 use async_trait::async_trait;
@@ -102,6 +104,8 @@ pub struct Opening {
     pub sessions_ended: u64,
     /// Configuration changes that the last boot recorded, for comparison with what is in force.
     pub changes: Vec<EventId>,
+    /// Orders to destroy that are on record and were not carried out to the end.
+    pub unfinished: Vec<Ordered>,
 }
 
 /// An open ledger. Dropping it without [`Ledger::close`] is what a crash is.
@@ -183,6 +187,9 @@ impl Ledger {
 
     /// Whether events are taken now; why not, otherwise.
     pub fn readiness(&self) -> Result<(), AppendError> {
+        if self.shared.subjects.is_full() {
+            return Err(AppendError::Paused("no room on the disk"));
+        }
         // Whoever waited for a paused ledger must not be refused again for its size.
         let sequencer = self.shared.sequencer.lock();
         let bytes = sequencer.batch_bytes_max();
@@ -196,9 +203,12 @@ impl Ledger {
     /// its cursor from files, then what comes.
     pub fn follow(&self, follower: Arc<dyn Follow>) {
         let shared = Arc::clone(&self.shared);
+        let feeding = Arc::default();
+        let fed = Fed { follower: Arc::clone(&follower), feeding: Arc::clone(&feeding) };
+        shared.followers.lock().push(fed);
         let name = follower.name();
         let body = move || {
-            let fed = AssertUnwindSafe(|| crate::follow::run(&shared, &*follower));
+            let fed = AssertUnwindSafe(|| crate::follow::run(&shared, &*follower, &feeding));
             if std::panic::catch_unwind(fed).is_err() {
                 // A view that broke must not take the gateway with it, nor break unseen.
                 tracing::error!(follower = name, "a follower panicked and is fed no more");
@@ -312,8 +322,11 @@ fn assemble(
         segment,
         options.backlog_bytes_max,
     );
+    let reader = Arc::clone(epoch.folder.subject_keys());
+    let subjects = Subjects::open(disk.clone(), options.mint.clone(), reader)?;
     let shared = Arc::new(Shared {
         disk,
+        subjects,
         layout,
         epoch,
         segments,
@@ -322,6 +335,8 @@ fn assemble(
         work: Condvar::new(),
         on_disk: watch::channel(size).0,
         tail,
+        blanks: Blanks::default(),
+        followers: Mutex::default(),
         published: watch::channel(recovered.published).0,
         shown: Mutex::new(shown),
         witnesses: Mutex::default(),
@@ -368,11 +383,13 @@ fn begin_boot(
     }
     let drafts: Result<Vec<Draft>, _> = drafts.into_iter().map(EventDraft::encode).collect();
     let drafts = drafts.map_err(AppendError::Draft)?;
-    for draft in &drafts {
+    let sealed = shared.seal(&drafts)?;
+    for draft in sealed.drafts.iter() {
         let mut sequencer = shared.sequencer.lock();
         sequencer.stamp_all(std::slice::from_ref(draft))?;
         sequencer.write_out()?;
     }
+    drop(sealed);
     // If we crash before this, the next boot finds the same sessions open.
     crate::flush::flush(shared)?;
     Ok(Opening {
@@ -380,6 +397,7 @@ fn begin_boot(
         recovered,
         sessions_ended: left_open.len() as u64,
         changes: before.changes.clone(),
+        unfinished: before.orders.clone(),
     })
 }
 
@@ -464,13 +482,14 @@ fn start(
 #[async_trait]
 impl Append for Ledger {
     fn append(&self, drafts: &[Draft]) -> Result<Appended, AppendError> {
-        for draft in drafts.iter().filter(|draft| !draft.blobs.is_empty()) {
+        let sealed = self.shared.seal(drafts)?;
+        for draft in sealed.drafts.iter().filter(|draft| !draft.blobs.is_empty()) {
             crate::blobs::keep(&self.shared, &draft.blobs)?;
         }
         let _abort = AbortOnPanic;
         let mut sequencer = self.shared.sequencer.lock();
         let was_idle = !sequencer.has_work();
-        let stamped = sequencer.stamp_all(drafts);
+        let stamped = sequencer.stamp_all(&sealed.drafts);
         let appended = stamped.inspect_err(|error| self.shared.metrics.note_refusal(error))?;
         sequencer.write_out()?;
         drop(sequencer);
@@ -482,13 +501,14 @@ impl Append for Ledger {
     }
 
     fn append_soon(&self, draft: Draft) -> Result<(), AppendError> {
-        if !draft.blobs.is_empty() {
+        let sealed = self.shared.seal(std::slice::from_ref(&draft))?;
+        for draft in sealed.drafts.iter().filter(|draft| !draft.blobs.is_empty()) {
             crate::blobs::keep(&self.shared, &draft.blobs)?;
         }
         let _abort = AbortOnPanic;
         let mut sequencer = self.shared.sequencer.lock();
         let was_idle = !sequencer.has_work();
-        let stamped = sequencer.stamp_all(std::slice::from_ref(&draft));
+        let stamped = sequencer.stamp_all(&sealed.drafts);
         stamped.inspect_err(|error| self.shared.metrics.note_refusal(error))?;
         drop(sequencer);
         if was_idle {
@@ -567,8 +587,17 @@ impl ReadLog for Reading<'_> {
     }
 }
 
-/// Reads from memory where it is there, from files otherwise.
+/// Reads from memory where it is there, from files otherwise, and opens what is disclosed.
 pub(crate) fn read_anywhere(
+    shared: &Shared,
+    from: u64,
+    max: usize,
+) -> Result<Vec<Committed>, LedgerError> {
+    Ok(shared.subjects.revealed(read_stored(shared, from, max)?)?)
+}
+
+/// The same with disclosures as they are stored.
+pub(crate) fn read_stored(
     shared: &Shared,
     from: u64,
     max: usize,

@@ -6,6 +6,9 @@
 //! has, and a source that shows another history is refused. A crash at any point leaves files that
 //! no checkpoint refers to; the next pull writes them again.
 //!
+//! What is disclosed lies sealed under keys that a copy has not: it is taken as it comes, and held
+//! to the log where the keys are. What an earlier program wrote in clear is held to it on arrival.
+//!
 //! Not copied: keys and the control database, which a copy in other hands must not have; and what
 //! stands in the write-ahead log alone, under no checkpoint yet.
 
@@ -16,6 +19,7 @@ use crate::layout::{EpochLayout, Layout};
 use crate::recover::read_checkpoint;
 use crate::tail::from_files;
 use crate::tiles::Tiles;
+use loggia_model::envelope::{Content, Envelope, OVERHEAD_BYTES, is_envelope};
 use loggia_model::event::ACTION_BYTES_MAX;
 use loggia_model::seal::{Disclosure, check_blob};
 use loggia_model::{Event, Value};
@@ -39,6 +43,11 @@ pub trait MirrorSource {
     /// Entries from `from` on of a log of `size`, with what is disclosed of them, at least one and
     /// at most about `max`.
     fn entries(&self, from: u64, max: usize, size: u64) -> Result<Vec<MirrorEntry>, String>;
+    /// Whether it shows what is disclosed at all: a copy of one that does not says nothing of what is
+    /// disclosed, rather than that nothing is.
+    fn discloses(&self) -> bool {
+        true
+    }
     /// A sealed value that has a file of its own; `None` where it is not there.
     fn blob(&self, name: &str) -> Result<Option<Vec<u8>>, String>;
 }
@@ -78,7 +87,7 @@ impl MirrorSource for FolderSource {
     fn blob(&self, name: &str) -> Result<Option<Vec<u8>>, String> {
         let Some(path) = self.folder.blob_path(name) else { return Ok(None) };
         match std::fs::metadata(&path) {
-            Ok(found) if found.len() > ACTION_BYTES_MAX as u64 => {
+            Ok(found) if found.len() > (ACTION_BYTES_MAX + OVERHEAD_BYTES) as u64 => {
                 Err(format!("{} is longer than any such value", path.display()))
             }
             Ok(_) => std::fs::read(&path).map(Some).map_err(|error| error.to_string()),
@@ -198,6 +207,9 @@ impl Mirror {
         // Entries, as they would have been written here. Nothing refers to these files yet.
         let mut tiles = Tiles::load(self.disk.clone(), epoch.clone(), from)?;
         tiles.remove_orphans();
+        if !source.discloses() {
+            tiles.without_disclosures();
+        }
         let mut blobs_missing = 0;
         while tiles.size() < size {
             let next = tiles.size();
@@ -252,6 +264,9 @@ impl Mirror {
         let event = Event::parse(leaf).map_err(|error| altered(error.to_string()))?;
         let nothing = loggia_model::value::Object::new();
         let sealed = event.sealed().unwrap_or(&nothing);
+        if is_envelope(bytes) {
+            return self.closed(source, entry, bytes, sealed);
+        }
         let open = Disclosure::open(bytes, sealed).map_err(|error| altered(error.to_string()))?;
         let mut missing = 0;
         for (path, salt) in &open.blobs {
@@ -267,6 +282,37 @@ impl Mirror {
             }
         }
         Ok(missing)
+    }
+
+    /// Takes the large values of a disclosure that only the keys of the source open. Neither can
+    /// be held to the leaf here; where the keys are, both are. Which of the sealed values have a
+    /// file the disclosure alone would say, so what is not there is not missed.
+    fn closed(
+        &self,
+        source: &dyn MirrorSource,
+        entry: u64,
+        bytes: &[u8],
+        sealed: &loggia_model::value::Object,
+    ) -> Result<u64, MirrorError> {
+        let altered = |why: String| MirrorError::Altered { entry, why };
+        let envelope = Envelope::parse(bytes).map_err(|error| altered(error.to_string()))?;
+        if envelope.content != (Content::Disclosure { apart: true }) {
+            return Ok(0);
+        }
+        for name in sealed.values().filter_map(Value::as_str) {
+            let to = self.layout.blobs().join(name);
+            if to.exists() {
+                continue;
+            }
+            let Some(blob) = source.blob(name).map_err(MirrorError::Source)? else { continue };
+            let of_it = Envelope::parse(&blob)
+                .is_ok_and(|blob| blob.content == Content::Blob && blob.key == envelope.key);
+            if !of_it {
+                return Err(altered(format!("its value {name} is not what it was")));
+            }
+            self.replace(&to, &blob)?;
+        }
+        Ok(0)
     }
 
     fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), LedgerError> {

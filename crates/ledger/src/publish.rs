@@ -42,9 +42,24 @@ impl Publisher {
         self.tiles.remove_orphans();
         while self.shared.sleep(self.interval) {
             self.publish_or_retry();
+            self.blank();
         }
         if self.shared.sequencer.lock().closed.is_none() {
             self.publish_or_retry();
+            self.blank();
+        }
+    }
+
+    /// Takes disclosures away that were ordered to be destroyed: in memory and in the file. What
+    /// fails is tried again with the next round.
+    fn blank(&mut self) {
+        let Some((ticket, indices)) = self.shared.blanks.take().filter(|_| !self.stale) else {
+            return;
+        };
+        match self.tiles.blank(&indices) {
+            Ok(()) => self.shared.blanks.carried(ticket, &indices),
+            Err(error) if error.is_full() => self.wait_told(&error),
+            Err(error) => self.shared.fatal(&error.to_string()),
         }
     }
 

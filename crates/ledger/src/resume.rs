@@ -2,6 +2,7 @@
 //! whole log again. A view: it names the root of the tree that it was made from and is used only
 //! where the log still has that root; whatever was written behind is read from the log itself.
 
+use crate::erase::{self, Doomed, Ordered};
 use crate::sequencer::{Chain, Standing};
 use loggia_model::catalogue::Kind;
 use loggia_model::event::Event;
@@ -20,12 +21,22 @@ pub(crate) fn encode(standing: &Standing, root: &str) -> Vec<u8> {
         ])
     });
     let changes = standing.changes.iter().map(|id| Value::from(id.to_string()));
+    let orders = standing.orders.iter().map(|order| {
+        let (what, value) = order.doomed.stored();
+        Value::object([
+            ("event", Value::from(order.event.to_string())),
+            ("index", Value::count(order.index)),
+            ("value", Value::Str(value)),
+            ("what", Value::from(what)),
+        ])
+    });
     Value::Object(
         [
             ("boot", Value::count(standing.boot)),
             ("changes", Value::Array(changes.collect())),
             ("clean", Value::Bool(standing.clean)),
             ("last_time_us", Value::Int(standing.last_time_us)),
+            ("orders", Value::Array(orders.collect())),
             ("root", Value::from(root)),
             ("seq", Value::count(standing.seq)),
             ("sessions", Value::Array(sessions.collect())),
@@ -57,6 +68,15 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<(Standing, String)> {
     for id in array("changes")? {
         standing.changes.push(id.as_str()?.parse().ok()?);
     }
+    // Written by an earlier program it has none, and such a log has none either.
+    for order in array("orders").into_iter().flatten() {
+        let text = |key| order.get(key).and_then(Value::as_str);
+        standing.orders.push(Ordered {
+            event: text("event")?.parse().ok()?,
+            index: number(order, "index")?,
+            doomed: Doomed::from_stored(text("what")?, text("value")?)?,
+        });
+    }
     for session in array("sessions")? {
         let text = |key| session.get(key).and_then(Value::as_str);
         let mut head = [0; 32];
@@ -84,6 +104,9 @@ pub(crate) fn advance(standing: &mut Standing, event: &Event, head: LeafHash) {
     standing.last_time_us = event.time_us;
     let kind = event.known_kind();
     standing.clean = kind == Some(Kind::NodeShutdown);
+    if kind.is_some_and(erase::concerns) {
+        erase::note(&mut standing.orders, event, standing.size - 1);
+    }
     if kind == Some(Kind::ConfigChange) {
         standing.changes.push(event.id);
     }
@@ -117,6 +140,15 @@ mod tests {
                 actor: ActorId::Person(PersonId::from_parts(1, [4; 10])),
             },
         );
+        let event = EventId::from_parts(1, [5; 10]);
+        let subject = ActorId::Person(PersonId::from_parts(1, [6; 10]));
+        for (index, doomed) in [
+            (7, Doomed::Subject(subject)),
+            (8, Doomed::DisclosuresUntil(99)),
+            (9, Doomed::RecordingsUntil(-1)),
+        ] {
+            standing.orders.push(Ordered { event, index, doomed });
+        }
         let bytes = encode(&standing, "00");
         assert_eq!(decode(&bytes), Some((standing, "00".to_owned())));
         assert_eq!(decode(&bytes[..bytes.len() - 1]), None);

@@ -28,6 +28,8 @@ struct Used {
     path: PathBuf,
     /// Index behind its last entry.
     end_index: u64,
+    /// Whether an earlier process wrote it: perhaps one that did not seal what it disclosed.
+    inherited: bool,
 }
 
 struct Shelf {
@@ -65,7 +67,8 @@ impl Segments {
             }
         }
         used.sort();
-        let used = used.into_iter().map(|(_, path)| Used { path, end_index }).collect();
+        let used =
+            used.into_iter().map(|(_, path)| Used { path, end_index, inherited: true }).collect();
         let shelf = Shelf { ready: VecDeque::new(), used, spares_made: 0 };
         Ok(Self { folder: folder.to_owned(), disk, segment_bytes, shelf: Mutex::new(shelf) })
     }
@@ -111,7 +114,11 @@ impl Segments {
 
     /// Notes that a segment is full; its entries end before `end_index`.
     pub(crate) fn finished(&self, segment: &Segment, end_index: u64) {
-        self.shelf.lock().used.push_back(Used { path: segment.path.clone(), end_index });
+        self.shelf.lock().used.push_back(Used {
+            path: segment.path.clone(),
+            end_index,
+            inherited: false,
+        });
     }
 
     /// Takes the segments back whose entries all lie below `durable_size`, which a durable
@@ -121,15 +128,18 @@ impl Segments {
     /// hole between those in the folder, which a start takes for damage.
     pub(crate) fn retire(&self, durable_size: u64, keep_ready_max: usize) -> io::Result<()> {
         loop {
-            let (path, keep, number) = {
+            let (path, keep, inherited, number) = {
                 let mut shelf = self.shelf.lock();
                 let front = shelf.used.front().filter(|used| used.end_index <= durable_size);
-                let Some(path) = front.map(|used| used.path.clone()) else { return Ok(()) };
+                let front = front.map(|used| (used.path.clone(), used.inherited));
+                let Some((path, inherited)) = front else { return Ok(()) };
                 shelf.spares_made += 1;
-                (path, shelf.ready.len() < keep_ready_max, shelf.spares_made)
+                (path, shelf.ready.len() < keep_ready_max, inherited, shelf.spares_made)
             };
             let fits = std::fs::metadata(&path)?.len() == self.segment_bytes as u64;
-            let spare = (keep && fits).then(|| self.folder.join(format!("spare-{number}")));
+            // What is used again keeps its old content behind what is written anew.
+            let again = keep && fits && !inherited;
+            let spare = again.then(|| self.folder.join(format!("spare-{number}")));
             match &spare {
                 Some(spare) => self.disk.rename(&path, spare)?,
                 None => self.disk.remove(&path)?,

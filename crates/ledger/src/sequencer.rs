@@ -14,13 +14,14 @@
 //! 4. the flusher makes it durable (`disk`), then publishers and followers see it.
 
 use crate::disk::Disk;
+use crate::erase::{self, Ordered};
 use crate::segments::{Segment, Segments};
 use bytes::{Bytes, BytesMut};
 use loggia_model::catalogue::Kind;
 use loggia_model::event::{DraftError, Role, Stamp};
 use loggia_model::id::{ActorId, EventId, SessionId};
 use loggia_model::port::{AppendError, Appended, Committed};
-use loggia_model::{Draft, LeafHash, Mint};
+use loggia_model::{Draft, Event, LeafHash, Mint};
 use loggia_verify::wal::{HEADER_BYTES, RecordType, encode_record, record_bytes};
 use std::collections::HashMap;
 use std::fs::File;
@@ -65,6 +66,8 @@ pub(crate) struct Standing {
     pub(crate) sessions: HashMap<SessionId, Chain>,
     /// The changes of configuration recorded in that boot.
     pub(crate) changes: Vec<EventId>,
+    /// Orders to destroy that are on record and not carried out to the end.
+    pub(crate) orders: Vec<Ordered>,
     /// Whether the last entry is the boot's `node.shutdown`.
     pub(crate) clean: bool,
 }
@@ -298,6 +301,11 @@ impl Sequencer {
         self.standing.clean = draft.kind == Kind::NodeShutdown;
         if draft.kind == Kind::ConfigChange {
             self.standing.changes.push(draft.id);
+        }
+        if erase::concerns(draft.kind)
+            && let Ok(event) = Event::parse(&self.leaf)
+        {
+            erase::note(&mut self.standing.orders, &event, self.standing.size - 1);
         }
         let (Some(slot), Some(seq)) = (draft.session, session_seq) else { return };
         match slot.role {

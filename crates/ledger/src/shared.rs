@@ -2,12 +2,15 @@
 
 use crate::cosign::WitnessStanding;
 use crate::disk::Disk;
+use crate::erase::Blanks;
 use crate::layout::{EpochLayout, Layout};
 use crate::metrics::LedgerMetrics;
 use crate::segments::Segments;
 use crate::sequencer::Sequencer;
+use crate::subjects::{Sealed, Subjects};
 use crate::tail::Tail;
-use loggia_model::port::Fatal;
+use loggia_model::Draft;
+use loggia_model::port::{AppendError, Fatal, Follow};
 use loggia_tlog::SignedNote;
 use loggia_tlog::note::SigningKey;
 use parking_lot::{Condvar, Mutex};
@@ -20,6 +23,8 @@ pub(crate) struct Shared {
     pub(crate) layout: Layout,
     pub(crate) epoch: EpochLayout,
     pub(crate) segments: Arc<Segments>,
+    /// The keys that disclosures are sealed under. Locked before the sequencer is.
+    pub(crate) subjects: Subjects,
     pub(crate) sequencer: Mutex<Sequencer>,
     /// Held through a round of the flusher: rounds never overtake each other.
     pub(crate) flushing: Mutex<()>,
@@ -28,6 +33,9 @@ pub(crate) struct Shared {
     /// Number of entries on disk.
     pub(crate) on_disk: watch::Sender<u64>,
     pub(crate) tail: Tail,
+    /// What the publisher is to take out of the bundle that is not full.
+    pub(crate) blanks: Blanks,
+    pub(crate) followers: Mutex<Vec<Fed>>,
     /// Number of entries below the last durable checkpoint.
     pub(crate) published: watch::Sender<u64>,
     /// The checkpoint in `log/checkpoint`, with the cosignatures that have come. Whoever replaces
@@ -64,6 +72,15 @@ impl Shared {
         sequencer.backlog_bytes = self.tail.backlog_bytes();
     }
 
+    /// Seals what is disclosed of each draft under its subject's key.
+    pub(crate) fn seal<'a>(&'a self, drafts: &'a [Draft]) -> Result<Sealed<'a>, AppendError> {
+        self.subjects.seal(drafts).inspect_err(|error| {
+            if let AppendError::Closed(why) = error {
+                self.fatal(why);
+            }
+        })
+    }
+
     /// Tells publisher and maker of segments to end.
     pub(crate) fn stop_threads(&self) {
         *self.stop.lock() = true;
@@ -81,6 +98,14 @@ impl Shared {
         }
         !*stop
     }
+}
+
+/// A follower, and what is held while it is given entries: what was read for it before something
+/// was destroyed must not reach it afterwards.
+#[derive(Clone)]
+pub(crate) struct Fed {
+    pub(crate) follower: Arc<dyn Follow>,
+    pub(crate) feeding: Arc<Mutex<()>>,
 }
 
 /// Aborts the process when it is dropped by a panic: the state under a lock may be half changed,

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use loggia_model::port::Committed;
 use loggia_verify::folder::{FolderError, LogFolder};
 use parking_lot::RwLock;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 /// Committed entries that stay in memory after they are in tiles, for followers that are a
 /// little behind.
@@ -89,6 +89,24 @@ impl Tail {
             gone.extend(ring.entries.pop_front());
         }
         drop(ring);
+    }
+
+    /// Index of the oldest entry in memory.
+    pub(crate) fn oldest(&self) -> u64 {
+        let ring = self.ring.read();
+        ring.entries.front().map_or(ring.size, |weighed| weighed.entry.index)
+    }
+
+    /// Takes the disclosures of these entries away.
+    pub(crate) fn close(&self, indices: &BTreeSet<u64>) {
+        let mut ring = self.ring.write();
+        let first = ring.entries.front().map_or(0, |weighed| weighed.entry.index);
+        for index in indices {
+            let place = index.checked_sub(first).and_then(|place| usize::try_from(place).ok());
+            if let Some(weighed) = place.and_then(|place| ring.entries.get_mut(place)) {
+                weighed.entry.disclosure = Bytes::new();
+            }
+        }
     }
 
     /// Number of committed entries.

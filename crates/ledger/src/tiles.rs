@@ -14,6 +14,7 @@ use loggia_tlog::merkle::CompactRange;
 use loggia_tlog::tile::{
     BundleId, TILE_WIDTH, TileId, bundle_encode, open_encode, tile_decode, tile_encode,
 };
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Tile levels that a log can have.
@@ -28,6 +29,8 @@ pub(crate) struct Tiles {
     hashes: [Vec<Hash>; LEVELS],
     leaves: Vec<Bytes>,
     disclosures: Vec<Option<Bytes>>,
+    /// Whether disclosures are written at all.
+    open: bool,
     /// Partial files that a later state supersedes; removed once that state is durable.
     partials: Vec<PathBuf>,
 }
@@ -42,6 +45,7 @@ impl Tiles {
             hashes: Default::default(),
             leaves: Vec::new(),
             disclosures: Vec::new(),
+            open: true,
             partials: Vec::new(),
         };
         for level in 0..LEVELS {
@@ -98,6 +102,11 @@ impl Tiles {
                 }
             }
         }
+    }
+
+    /// Writes no files of disclosures from now on: there is nothing to say of them.
+    pub(crate) fn without_disclosures(&mut self) {
+        self.open = false;
     }
 
     /// Number of entries in the tree.
@@ -161,9 +170,49 @@ impl Tiles {
         let (log, open) = (folder.entries_path(&id), folder.disclosures_path(&id));
         let bytes = bundle_encode(&self.leaves)?;
         self.write(&log, &bytes)?;
-        let bytes = open_encode(&self.disclosures)?;
-        self.write(&open, &bytes)?;
+        if self.open {
+            let bytes = open_encode(&self.disclosures)?;
+            self.write(&open, &bytes)?;
+        }
         Ok([log, open])
+    }
+
+    /// Takes the disclosures of these entries away, durably. A crash in between leaves some of
+    /// them, in files that are whole.
+    pub(crate) fn blank(&mut self, indices: &BTreeSet<u64>) -> Result<(), LedgerError> {
+        let first = self.size() - self.leaves.len() as u64;
+        let mut full: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+        let mut changed = false;
+        for index in indices {
+            let position = |first: u64| usize::try_from(index - first).unwrap_or(usize::MAX);
+            if *index < first {
+                let number = index / u64::from(TILE_WIDTH);
+                let position = position(number * u64::from(TILE_WIDTH));
+                full.entry(number).or_default().push(position);
+            } else if let Some(open) = self.disclosures.get_mut(position(first)) {
+                changed |= open.take().is_some();
+            }
+        }
+        // Became full since it was asked for.
+        for (number, positions) in full {
+            let id = BundleId::new(number, TILE_WIDTH)?;
+            let open = self.layout.folder.disclosures(&id)?;
+            let left = open.iter().enumerate().map(|(position, one)| {
+                (!one.is_empty() && !positions.contains(&position)).then_some(one)
+            });
+            let left: Vec<_> = left.collect();
+            self.replace_open(&id, &open_encode(&left)?)?;
+        }
+        if changed {
+            let id = BundleId::new(first / u64::from(TILE_WIDTH), self.leaves.len() as u16)?;
+            self.replace_open(&id, &open_encode(&self.disclosures)?)?;
+        }
+        Ok(())
+    }
+
+    fn replace_open(&self, id: &BundleId, bytes: &[u8]) -> Result<(), LedgerError> {
+        let path = self.layout.folder.disclosures_path(id);
+        self.disk.replace(&path, bytes).map_err(|error| LedgerError::io(&path, error))
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), LedgerError> {

@@ -84,7 +84,9 @@ impl World {
 
     fn draft(&self, kind: Kind, session: (SessionId, ActorId), role: Role) -> Draft {
         let slot = SessionSlot { id: session.0, context: None, role };
-        self.mint.draft(kind).actor(session.1).session(slot).encode().unwrap()
+        let draft = self.mint.draft(kind).actor(session.1).session(slot);
+        let named = role == Role::Start;
+        draft.set_some("/actor/name", named.then_some("somebody")).encode().unwrap()
     }
 
     fn statement(&self, session: (SessionId, ActorId), text: &str) -> Draft {
@@ -494,7 +496,7 @@ async fn a_sync_that_fails_for_another_reason_is_fatal_and_nobody_is_told_on_dis
     let ledger = Ledger::open(options).unwrap();
     broken.store(true, Ordering::SeqCst);
     let appended =
-        append(&ledger, world.draft(Kind::SessionStart, world.session(), Role::Start)).await;
+        append(&ledger, world.draft(Kind::SessionStart, world.session(), Role::Member)).await;
     assert!(matches!(ledger.on_disk(&appended).await, Err(AppendError::Closed(_))));
     for _ in 0..500 {
         if fatal.load(Ordering::SeqCst) {

@@ -117,7 +117,12 @@ impl World {
         Mirror::open(&self.at("copy"), disk).unwrap().pull(source, &keys)
     }
 
+    /// With the keys of the log, so that what is disclosed is held to it in a copy too.
     fn verify(&self, name: &str) -> (u8, u64, u64) {
+        let keys = self.at("data/keys/subjects");
+        if name == "copy" && keys.is_dir() {
+            copy_folder(&keys, &self.at("copy/keys/subjects"));
+        }
         let trust = Trust { keys: vec![self.key.clone()], ..Trust::default() };
         let options = Options { events: true, recordings: true, threads: 1 };
         let report = verify_folder(&self.at(name), &trust, options, &mut |_, _| {}).unwrap();
@@ -193,14 +198,66 @@ async fn what_arrives_altered_is_refused_and_the_copy_stays_whole() {
     });
     assert!(matches!(error, MirrorError::Forked { .. } | MirrorError::Altered { .. }), "{error}");
     let error = refuse(&|_, (_, disclosure)| {
-        let bytes = disclosure.as_mut().unwrap();
-        let at = bytes.windows(6).position(|window| window == b"select").unwrap();
-        bytes[at] = b'S';
+        // Neither an envelope nor what the leaf commits to.
+        *disclosure = Some(b"{\"seed\":\"00\",\"values\":{}}".to_vec());
     });
+    assert!(matches!(error, MirrorError::Altered { .. }), "{error}");
+    let error = refuse(&|_, (_, disclosure)| disclosure.as_mut().unwrap()[1] = 9);
     assert!(matches!(error, MirrorError::Altered { .. }), "{error}");
     // And a genuine source is taken after all of that.
     world.pull(Disk::default()).unwrap();
     assert_eq!(world.verify("copy"), world.verify("data"));
+}
+
+#[tokio::test]
+async fn what_is_sealed_is_taken_as_it_comes_and_judged_where_the_keys_are() {
+    let world = World::new();
+    let ledger = world.open("data");
+    world.write(&ledger, 40).await;
+    let source = FolderSource::new(&world.at("data/ledger/e1")).unwrap();
+    let changed = Changed(source, |index: u64, entry: &mut MirrorEntry| {
+        if index == 20 {
+            *entry.1.as_mut().unwrap().last_mut().unwrap() ^= 1;
+        }
+    });
+    world.pull_from(&changed, Disk::default()).unwrap();
+    assert_eq!(world.verify("copy").0, 10);
+    assert_eq!(world.verify("data").0, 0);
+}
+
+/// A source that shows nothing of what is disclosed, as a log at an address.
+struct Silent(FolderSource);
+
+impl MirrorSource for Silent {
+    fn checkpoint(&self) -> Result<Option<Vec<u8>>, String> {
+        self.0.checkpoint()
+    }
+    fn cosigned(&self) -> Result<Option<Vec<u8>>, String> {
+        self.0.cosigned()
+    }
+    fn entries(&self, from: u64, max: usize, size: u64) -> Result<Vec<MirrorEntry>, String> {
+        let entries = self.0.entries(from, max, size)?;
+        Ok(entries.into_iter().map(|(leaf, _)| (leaf, None)).collect())
+    }
+    fn discloses(&self) -> bool {
+        false
+    }
+    fn blob(&self, _name: &str) -> Result<Option<Vec<u8>>, String> {
+        Ok(None)
+    }
+}
+
+#[tokio::test]
+async fn a_copy_of_the_log_alone_does_not_say_that_anything_was_taken_away() {
+    let world = World::new();
+    let ledger = world.open("data");
+    for count in [40, 300] {
+        world.write(&ledger, count).await;
+        let source = Silent(FolderSource::new(&world.at("data/ledger/e1")).unwrap());
+        world.pull_from(&source, Disk::default()).unwrap();
+        let (code, size, open) = world.verify("copy");
+        assert_eq!((code, size, open), (0, ledger.size(), 0));
+    }
 }
 
 #[tokio::test]

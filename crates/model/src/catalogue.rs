@@ -391,7 +391,7 @@ catalogue! {
         [plain("/detail/bytes", "length of the file, bytes")],
         [("/detail/bytes", "1073741824")];
     ConfigChange = "config.change", "A change of the control state is about to take effect.", [Config],
-        [plain("/detail/change", "what: resource.put, resource.remove, person.add, person.disable, person.enrol, key.add, key.remove, service.add, service.disable, policy.put, policy.remove, lock.add, lock.remove, group.put, group.remove"),
+        [plain("/detail/change", "what: resource.put, resource.remove, person.add, person.disable, person.enrol, key.add, key.remove, service.add, service.disable, policy.put, policy.remove, lock.add, lock.remove, hold.add, hold.remove, group.put, group.remove"),
          plain("/detail/object", "id of what is changed"),
          sealed("/detail/name", "its name"),
          sealed("/detail/before", "what it was"),
@@ -402,6 +402,39 @@ catalogue! {
     ConfigNotApplied = "config.not_applied", "A recorded change never reached the control database.", [Config],
         [plain("/detail/of", "id of the config.change")],
         [("/detail/of", "\"ev_01h455vb4pex5vsknk084sn02q\"")];
+    ErasureStarted = "erasure.started", "What is disclosed and recorded of somebody is about to be destroyed: of every event before this one whose actor they are.", [Delete],
+        [plain("/detail/subject", "id of the person, service account or other actor")],
+        [("/detail/subject", "\"pe_01h455vb4pex5vsknk084sn02q\""), ("/intent/reason", "\"request under article 17\"")];
+    ErasureDone = "erasure.done", "What an `erasure.started` announced is destroyed.", [Delete],
+        [plain("/detail/of", "id of the erasure.started"),
+         plain("/detail/subject", "id of the person, service account or other actor"),
+         plain("/detail/disclosures", "events whose disclosures were destroyed"),
+         plain("/detail/blobs", "large values that were destroyed"),
+         plain("/detail/recordings", "recordings that were destroyed"),
+         plain("/detail/sessions", "sessions that they were of"),
+         plain("/detail/keys", "keys that were destroyed: with them every copy of what was sealed under them"),
+         plain("/detail/pending", "names of the followers that have not taken the erasure in yet"),
+         plain("/detail/resumed", "true: a boot finished what the one before it began")],
+        [("/detail/subject", "\"pe_01h455vb4pex5vsknk084sn02q\""), ("/detail/disclosures", "4711"), ("/detail/blobs", "0"), ("/detail/recordings", "2"), ("/detail/sessions", "31"), ("/detail/keys", "1"), ("/detail/pending", "[]")];
+    ErasureRefused = "erasure.refused", "An erasure was refused; nothing was destroyed.", [Delete],
+        [plain("/detail/subject", "id of the person, service account or other actor"),
+         plain("/detail/reason", "stable code: held or open_sessions"),
+         plain("/detail/holds", "ids of the legal holds that it meets")],
+        [("/detail/subject", "\"pe_01h455vb4pex5vsknk084sn02q\""), ("/detail/reason", "\"held\""), ("/detail/holds", "[\"ho_01h455vb4pex5vsknk084sn02q\"]"), ("/outcome/status", "\"denied\"")];
+    RetentionStarted = "retention.started", "What is older than its period is about to be destroyed, but for what a legal hold keeps.", [Delete],
+        [plain("/detail/what", "disclosures or recordings"),
+         plain("/detail/until_us", "everything from before this time, microseconds since 1970"),
+         plain("/detail/holds", "ids of the legal holds in force")],
+        [("/detail/what", "\"disclosures\""), ("/detail/until_us", "1790000000000000"), ("/detail/holds", "[]")];
+    RetentionDone = "retention.done", "What a `retention.started` announced is destroyed.", [Delete],
+        [plain("/detail/of", "id of the retention.started"),
+         plain("/detail/what", "disclosures or recordings"),
+         plain("/detail/disclosures", "events whose disclosures were destroyed"),
+         plain("/detail/blobs", "large values that were destroyed"),
+         plain("/detail/recordings", "recordings that were destroyed"),
+         plain("/detail/held", "events or recordings that a legal hold kept"),
+         plain("/detail/resumed", "true: a boot finished what the one before it began")],
+        [("/detail/what", "\"disclosures\""), ("/detail/disclosures", "70000"), ("/detail/blobs", "0"), ("/detail/held", "12")];
     SessionEndRequested = "session.end_requested", "An operator asked for a session to be ended.", [Session, Privilege],
         [plain("/detail/session", "id of the session"), sealed("/detail/reason", "why; shown to the person")],
         [("/detail/reason", "\"maintenance\"")];

@@ -30,6 +30,9 @@ pub enum Action {
     ServicesManage,
     ResourcesRead,
     ConfigApply,
+    HoldsRead,
+    HoldsManage,
+    DataErase,
 }
 
 impl Action {
@@ -65,6 +68,13 @@ impl Action {
         (Self::ServicesManage, "services.manage", "add and disable service accounts"),
         (Self::ResourcesRead, "resources.read", "list all resources"),
         (Self::ConfigApply, "config.apply", "plan and apply declarations"),
+        (Self::HoldsRead, "holds.read", "list legal holds"),
+        (Self::HoldsManage, "holds.manage", "add and remove legal holds"),
+        (
+            Self::DataErase,
+            "data.erase",
+            "erase what is disclosed and recorded of somebody, and run retention",
+        ),
     ];
 
     /// The name in policies and in the log.

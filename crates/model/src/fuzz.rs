@@ -1,5 +1,6 @@
 //! The parser of events over any bytes, for a fuzzer and for the corpus tests.
 
+use crate::envelope::{Envelope, KeyId, SubjectKey};
 use crate::event::Event;
 use crate::seal::Disclosure;
 use crate::value::Object;
@@ -12,6 +13,10 @@ pub fn fuzz_one(data: &[u8]) {
     let mut parts = data.splitn(2, |byte| *byte == 0);
     let (leaf, disclosure) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     let nothing = Object::new();
+    if let Ok(envelope) = Envelope::parse(disclosure) {
+        let key = SubjectKey::from_random([0; 32]);
+        assert!(envelope.open(&key).is_err() || envelope.key != KeyId([0; 16]), "opened by chance");
+    }
     let _ = Disclosure::open(disclosure, &nothing);
     let Ok(event) = Event::parse(leaf) else { return };
     assert!(event.whole.to_bytes() == leaf, "an event that is written otherwise");

@@ -183,6 +183,8 @@ typed_ids! {
     GrantId = "gr";
     /// A lock.
     LockId = "lk";
+    /// A legal hold.
+    HoldId = "ho";
 }
 
 /// Who acts: exactly one named identity, or the node itself. There is no anonymous variant.

@@ -8,6 +8,7 @@ pub mod actor;
 pub mod catalogue;
 pub mod circumstances;
 pub mod decision;
+pub mod envelope;
 pub mod event;
 pub mod fault;
 mod fuzz;

@@ -99,6 +99,10 @@ pub trait Follow: Send + Sync {
     fn cursor(&self) -> u64;
     /// Takes the next entries. They begin at the cursor and have no gaps.
     fn apply(&self, batch: &[Committed]);
+    /// What is disclosed of some entries was destroyed: forgets whatever it keeps of disclosures,
+    /// and reads it from the log again where it needs it. To return is to acknowledge. Never
+    /// called while entries are taken.
+    fn forget(&self) {}
 }
 
 /// Reads committed entries back from the log.

@@ -91,6 +91,29 @@ impl RecordingFolder {
         Ok(Self { dir: dir.into(), silent, fatal })
     }
 
+    /// Destroys the recording of a session that has ended; whether it had one. A crash in between
+    /// leaves a part of it, which goes when this is done again.
+    ///
+    /// # Errors
+    /// [`FolderError`].
+    pub fn destroy(&self, session: SessionId) -> Result<bool, FolderError> {
+        let mut had = false;
+        let leaves = leaves_name(session);
+        for name in [format!("{leaves}.new"), leaves, recording_name(session)] {
+            let path = self.dir.join(name);
+            match std::fs::remove_file(&path) {
+                Ok(()) => had = true,
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(io("remove", &path)(error)),
+            }
+        }
+        if had {
+            let synced = File::open(&*self.dir).and_then(|dir| dir.sync_all());
+            synced.map_err(io("make durable", &self.dir))?;
+        }
+        Ok(had)
+    }
+
     /// The file of a session's recording, whether it has one or not.
     pub fn path(&self, session: SessionId) -> PathBuf {
         self.dir.join(recording_name(session))

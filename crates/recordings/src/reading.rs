@@ -37,13 +37,14 @@ pub(crate) fn check(
             .hint("`loggia session show` shows what was done in it"));
     }
     let held = ledgered.held(session).ok_or_else(|| {
-        let message = "the recording's salt was erased: nothing tells whether it is genuine";
+        let message = "the recording was erased, with what says whether it is genuine";
         PublicError::new("erased", Fault::Client, message)
     })?;
     let path = folder.path(session);
     let missing = |error: std::io::Error| {
         let message = format!("the recording of session {session} is missing");
-        let hint = "it is not in the data folder's recordings/ any more; is there a backup?";
+        let hint =
+            "retention may have taken it (`loggia search kind:retention.done`), or it is lost";
         match error.kind() {
             ErrorKind::NotFound if ledgered.claims.is_empty() && !ledgered.ended => {
                 PublicError::new("not_found", Fault::Client, "nothing is recorded yet").retry()

@@ -2,6 +2,7 @@
 
 use crate::authorize::Policies;
 use crate::config::Config;
+use crate::erasure::{ErasureApi, Erasures};
 use crate::recordings::Records;
 use crate::system::{SystemSecrets, mint, raise_open_files};
 use crate::{door, health, tls};
@@ -60,6 +61,7 @@ pub(crate) struct Parts {
     pub(crate) control_api: Arc<ControlApi>,
     pub(crate) store_api: Audit,
     pub(crate) recordings_api: RecordingsApi,
+    pub(crate) erasure_api: ErasureApi,
     pub(crate) api_tls: Arc<rustls::ServerConfig>,
     pub(crate) mint: Mint,
     pub(crate) registry: Registry,
@@ -295,6 +297,8 @@ impl Gateway {
                 tokio::select! { () = cosigning.run() => {}, () = stop.cancelled() => {} }
             });
         }
+        let erasures = Arc::clone(&self.parts.erasure_api.erasures);
+        running.spawn(erasures.run(stop.clone()));
         running.spawn(keep_house(Arc::clone(&self.parts), Arc::clone(&self.ca), stop.clone()));
     }
 
@@ -445,8 +449,11 @@ fn parts(
     gate_metrics.register(&mut registry);
     ledger.metrics().register(&mut registry);
     store.metrics().register(&mut registry);
-    let live = Arc::new(Live { sessions: Arc::clone(&sessions) });
     let records = Arc::new(Records { store: Arc::clone(&store), sessions: Arc::clone(&sessions) });
+    let erasure_api = ErasureApi {
+        erasures: erasures(config, (&ledger, &control, &recordings, &sessions), &mint),
+        authorize: Arc::clone(&authorize),
+    };
     let recordings_api = RecordingsApi::new(
         recordings,
         records,
@@ -454,15 +461,10 @@ fn parts(
         Arc::clone(&authorize),
         mint.clone(),
     );
-    let store_api = Audit::new(store, append, Arc::clone(&authorize), live, mint.clone());
-    let address = public_address(config, api);
-    let control_api = Arc::new(ControlApi {
-        control: control.clone(),
-        authorize: Arc::clone(&authorize),
-        codes: Arc::new(Codes { address, ca: Arc::clone(&ca), mint: mint.clone() }),
-        cut: Arc::new(CutNow { spine: Arc::clone(&spine) }),
-        protocols: PROTOCOLS.to_vec(),
-    });
+    let live = Arc::new(Live { sessions: Arc::clone(&sessions) });
+    let store_api = Audit::new(store, append, authorize.clone(), live, mint.clone());
+    let ports = (control.clone(), Arc::clone(&authorize), Arc::clone(&spine));
+    let control_api = control_api(ports, public_address(config, api), &ca, &mint);
     Ok(Parts {
         ledger,
         control,
@@ -474,9 +476,46 @@ fn parts(
         control_api,
         store_api,
         recordings_api,
+        erasure_api,
         api_tls: tls::server_config(&ca, &["h2", "http/1.1"])?,
         mint,
         registry,
+    })
+}
+
+fn control_api(
+    (control, authorize, spine): (Control, Arc<dyn Authorize>, Arc<Spine>),
+    address: String,
+    ca: &Arc<Ca>,
+    mint: &Mint,
+) -> Arc<ControlApi> {
+    Arc::new(ControlApi {
+        control,
+        authorize,
+        codes: Arc::new(Codes { address, ca: Arc::clone(ca), mint: mint.clone() }),
+        cut: Arc::new(CutNow { spine }),
+        protocols: PROTOCOLS.to_vec(),
+    })
+}
+
+fn erasures(
+    config: &Config,
+    (ledger, control, recordings, sessions): (
+        &Arc<Ledger>,
+        &Control,
+        &Arc<RecordingFolder>,
+        &Arc<Sessions>,
+    ),
+    mint: &Mint,
+) -> Arc<Erasures> {
+    Arc::new(Erasures {
+        ledger: Arc::clone(ledger),
+        control: control.clone(),
+        recordings: Arc::clone(recordings),
+        sessions: Arc::clone(sessions),
+        mint: mint.clone(),
+        retention: config.retention.clone(),
+        alone: tokio::sync::Mutex::default(),
     })
 }
 

@@ -35,6 +35,42 @@ pub struct Config {
     /// Limits of sessions, where policies say nothing else.
     #[serde(default)]
     pub session: SessionConfig,
+    /// How long disclosures and recordings are kept.
+    #[serde(default)]
+    pub retention: RetentionConfig,
+}
+
+/// How long is kept what may be destroyed; without a period, for ever.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetentionConfig {
+    /// What is disclosed of events: `365d`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disclosures: Option<Days>,
+    /// Recordings of sessions: `90d`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recordings: Option<Days>,
+}
+
+/// A period of whole days, written `90d`: at least one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Days(pub u32);
+
+impl TryFrom<String> for Days {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let days = text.strip_suffix('d').and_then(|days| days.parse().ok());
+        let days = days.filter(|days| (1..=36_500).contains(days));
+        days.map(Self).ok_or_else(|| format!("`{text}` is no period; write days, such as 90d"))
+    }
+}
+
+impl From<Days> for String {
+    fn from(days: Days) -> Self {
+        format!("{}d", days.0)
+    }
 }
 
 /// Addresses to listen on.
@@ -171,6 +207,7 @@ impl Config {
             identity: IdentityConfig::default(),
             store: StoreConfig::default(),
             session: SessionConfig::default(),
+            retention: RetentionConfig::default(),
         }
     }
 

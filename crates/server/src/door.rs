@@ -94,6 +94,7 @@ pub(crate) fn router(parts: &Arc<Parts>) -> Router {
         .merge(loggia_store::routes(parts.store_api.clone()))
         .merge(loggia_recordings::routes(parts.recordings_api.clone()))
         .merge(crate::live::routes(Arc::clone(parts)))
+        .merge(crate::erasure::routes(parts.erasure_api.clone()))
         .merge(crate::receipt::routes(Arc::clone(parts)))
         .layer(axum::middleware::map_request(|request| in_time(request, KNOWN_BODY_WAIT_MAX)))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(parts), identify));

@@ -9,6 +9,7 @@ pub mod config;
 pub mod copies;
 mod doctor;
 mod door;
+mod erasure;
 mod health;
 pub mod init;
 mod live;

@@ -130,6 +130,10 @@ impl MirrorSource for RemoteSource {
         Ok(wanted.map(|entry| (entry.to_vec(), None)).collect())
     }
 
+    fn discloses(&self) -> bool {
+        false
+    }
+
     fn blob(&self, _name: &str) -> Result<Option<Vec<u8>>, String> {
         Ok(None)
     }

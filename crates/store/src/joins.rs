@@ -67,6 +67,12 @@ impl Joins {
         Self { contexts: Mutex::new(Lately::new()), prepared: Mutex::new(Lately::new()) }
     }
 
+    /// Lets go of all that is kept.
+    pub(crate) fn forget(&self) {
+        *self.contexts.lock() = Lately::new();
+        *self.prepared.lock() = Lately::new();
+    }
+
     /// Gives a record that was just read what it refers to.
     pub(crate) fn join(
         &self,

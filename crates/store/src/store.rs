@@ -167,6 +167,15 @@ impl Follow for Store {
         self.hot.read().next()
     }
 
+    /// Everything in memory goes: what is searched from here on is read from the log again, where
+    /// what was destroyed is not any more.
+    fn forget(&self) {
+        let _taking = self.taking.lock();
+        let mut hot = self.hot.write();
+        *hot = Hot::new(hot.next(), self.config.memory_bytes_max);
+        self.joins.forget();
+    }
+
     fn apply(&self, batch: &[Committed]) {
         let _taking = self.taking.lock();
         batch.chunks(TAKEN_ENTRIES).for_each(|entries| self.take(entries));

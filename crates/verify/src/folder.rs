@@ -9,10 +9,12 @@
 //!                        open/tile/entries/…    disclosures, parallel to the entries
 //!                        wal/<16 hex>.wal       see [`crate::wal`]
 //! <data>/blobs/<commitment>                     values too large for a disclosure
+//! <data>/keys/subjects/                         see [`crate::subject_keys`]
 //! ```
 //! A log may grow while it is read. A partial tile that was superseded is gone; its content is the
 //! beginning of any wider one, so a tree of an earlier size can still be read.
 
+use crate::subject_keys::{Revealed, SubjectKeys};
 use crate::wal::{WalScan, wal_scan};
 use loggia_tlog::note::MAX_NOTE_BYTES;
 use loggia_tlog::tile::{MAX_ENTRY_BYTES, TILE_WIDTH, TileReadError, bundle_decode, open_decode};
@@ -20,6 +22,7 @@ use loggia_tlog::{BundleId, Hash, HashReader, TileId, TileReader};
 use std::cell::RefCell;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 mod items;
 
@@ -116,7 +119,8 @@ pub struct LogEntry {
     pub index: u64,
     /// The bytes of the leaf.
     pub leaf: Vec<u8>,
-    /// The disclosure; `None` where there is none or it was erased.
+    /// The disclosure; `None` where there is none or it was erased. As it is stored (see
+    /// [`loggia_model::envelope`]) where it was not revealed.
     pub disclosure: Option<Vec<u8>>,
 }
 
@@ -124,6 +128,7 @@ pub struct LogEntry {
 #[derive(Debug, Clone)]
 pub struct LogFolder {
     dir: PathBuf,
+    subject_keys: Arc<SubjectKeys>,
 }
 
 impl LogFolder {
@@ -136,7 +141,29 @@ impl LogFolder {
         if !dir.is_dir() {
             return Err(FolderError::NotALog { path: dir });
         }
-        Ok(Self { dir })
+        let subject_keys = Arc::new(SubjectKeys::beside(&dir));
+        Ok(Self { dir, subject_keys })
+    }
+
+    /// The keys that disclosures lie under, where they are here.
+    pub fn subject_keys(&self) -> &Arc<SubjectKeys> {
+        &self.subject_keys
+    }
+
+    /// The entry with its disclosure opened: `None` where it cannot be read without a key that is
+    /// not here, and as it is stored where that is not what was sealed.
+    ///
+    /// # Errors
+    /// [`FolderError`] where a key cannot be read.
+    pub fn reveal(&self, mut entry: LogEntry) -> Result<LogEntry, FolderError> {
+        let Some(stored) = entry.disclosure.as_deref() else { return Ok(entry) };
+        let clear = match self.subject_keys.reveal(stored)? {
+            Revealed::Clear(clear) => Some(clear.into_owned()),
+            Revealed::NoKey => None,
+            Revealed::Altered(_) => return Ok(entry),
+        };
+        entry.disclosure = clear;
+        Ok(entry)
     }
 
     /// The epoch's folder.

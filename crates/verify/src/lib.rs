@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod credentials;
+mod erased;
 pub mod folder;
 mod fuzz;
 pub mod log;
@@ -17,6 +18,7 @@ pub mod recording;
 pub mod report;
 pub mod session;
 mod signed;
+pub mod subject_keys;
 pub mod wal;
 pub mod witnessed;
 
@@ -28,4 +30,5 @@ pub use fuzz::{fuzz_one, fuzz_recording};
 pub use log::{Options, Trust, VerifyError, verify_folder};
 pub use proof::{prove, verify_proof};
 pub use report::{Report, Verdict};
+pub use subject_keys::SubjectKeys;
 pub use witnessed::WitnessTrust;

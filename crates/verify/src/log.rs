@@ -12,6 +12,7 @@
 //! - [`cosigned`]: what witnesses say of it.
 //! - [`tail`]: the write-ahead log beside and behind the tree.
 
+use crate::erased::{self, EpochErased};
 use crate::folder::{FolderError, LogFolder, file_names};
 use crate::report::{Findings, Place, Report, Verdict};
 use crate::signed::{self, Signed};
@@ -143,6 +144,7 @@ struct Checked {
     label: String,
     size: u64,
     links: Vec<Link>,
+    erased: EpochErased,
     whole: bool,
 }
 
@@ -191,6 +193,7 @@ pub fn verify_folder(
     run.check_origins();
     run.check_links(!is_epoch(dir));
     run.check_known_are_here(&known)?;
+    run.check_erased();
     run.report.epochs.sort_by_key(|epoch| epoch_number(&epoch.folder));
     run.check_quorum();
     Ok(run.report)
@@ -281,6 +284,7 @@ impl Run<'_> {
             folder,
             label,
             links: outcome.links,
+            erased: outcome.erased,
             whole: outcome.whole,
         });
         Ok(())
@@ -343,6 +347,22 @@ impl Run<'_> {
         let what = format!("the policy asks for {}; cosigned by {have}{why}", trust.policy);
         let place = Place::file(join(&epoch.folder, "log/cosigned"));
         self.report.findings.add(Verdict::NoQuorum, place, what);
+    }
+
+    /// What is not there any more must be covered by an event that says so, in its epoch or in a
+    /// later one.
+    fn check_erased(&mut self) {
+        let Report { epochs, findings, .. } = &mut self.report;
+        for epoch in &self.checked {
+            let number = epoch_number(&epoch.label);
+            let later = |other: &&Checked| epoch_number(&other.label) > number;
+            let later: Vec<_> = self.checked.iter().filter(later).map(|one| &one.erased).collect();
+            let of = (&*epoch.label, &epoch.folder, epoch.size);
+            let erased = erased::settle(of, &epoch.erased, &later, findings);
+            if let Some(report) = epochs.iter_mut().find(|report| report.folder == epoch.label) {
+                report.erased = erased;
+            }
+        }
     }
 
     /// No two epochs are of one log: one of them is a copy.

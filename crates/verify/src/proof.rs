@@ -221,6 +221,7 @@ impl Prover<'_> {
         let (size, root) = (self.checkpoint.size(), self.checkpoint.root());
         let entry = self.folder.read(index, 1, size)?.pop();
         let entry = entry.ok_or(ProveError::NotFound(Wanted::Index(index)))?;
+        let entry = self.folder.reveal(entry)?;
         let damaged = |what: String| ProveError::Damaged {
             path: self.folder.dir().join("log/tile"),
             what: format!("no proof of entry {index} leads to the signed root: {what}"),

@@ -10,6 +10,8 @@ use std::ops::Range;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+/// Erasures that are named one by one in the text of a report.
+const ERASED_SHOWN: usize = 50;
 /// Findings of one severity that are kept; the others are counted.
 const FINDINGS_KEPT: usize = 200;
 
@@ -171,8 +173,11 @@ pub struct Disclosed {
     pub sealed: u64,
     /// Those whose value is there and is what the log committed to.
     pub open: u64,
-    /// Those of which nothing is there to read. Why, the log does not say.
+    /// Those of which nothing is there to read: erased, or closed under a key that is not here.
     pub undisclosed: u64,
+    /// Those of them that lie there closed under a key that is not here, so that nothing tells
+    /// whether they are what the log committed to.
+    pub closed: u64,
     /// Those whose value should be in a file of its own that is not there.
     pub blobs_missing: u64,
     /// Files of disclosures that are not there although their bundle has sealed fields.
@@ -185,8 +190,33 @@ impl Disclosed {
         self.sealed += other.sealed;
         self.open += other.open;
         self.undisclosed += other.undisclosed;
+        self.closed += other.closed;
         self.blobs_missing += other.blobs_missing;
         self.files_missing += other.files_missing;
+    }
+}
+
+/// What was erased under one event of the log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Erased {
+    /// Id of the `erasure.started` or `retention.started`; none where the log grew while it was
+    /// read, so that it may stand in what was not read yet.
+    pub under: Option<String>,
+    /// Whose; none for what retention has destroyed.
+    pub subject: Option<String>,
+    /// Events whose disclosures are gone.
+    pub disclosures: u64,
+    /// Recordings that are gone.
+    pub recordings: u64,
+}
+
+impl Erased {
+    pub(crate) fn count(&mut self, recordings: bool, count: u64) {
+        if recordings {
+            self.recordings += count;
+        } else {
+            self.disclosures += count;
+        }
     }
 }
 
@@ -224,6 +254,8 @@ pub struct EpochReport {
     pub sessions_open: u64,
     /// Sealed fields.
     pub disclosed: Disclosed,
+    /// What is not there any more, by the event that says so.
+    pub erased: Vec<Erased>,
     /// Recordings of sessions.
     pub recordings: Recordings,
     /// Entries that stand only in the write-ahead log, behind the checkpoint: nothing proves them.
@@ -299,6 +331,47 @@ impl EpochReport {
         (from < self.size).then_some(from..self.size)
     }
 
+    /// What can be read of what was typed, and what cannot.
+    fn write_disclosed(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Disclosed { sealed, open, undisclosed, blobs_missing, closed, .. } = self.disclosed;
+        if sealed > 0 {
+            writeln!(
+                f,
+                "  of {sealed} sealed fields {open} are disclosed, {undisclosed} undisclosed"
+            )?;
+        }
+        if closed > 0 {
+            writeln!(
+                f,
+                "  {closed} of these lie closed under keys that are not here, and were not checked"
+            )?;
+        }
+        self.write_erased(f)?;
+        if blobs_missing > 0 {
+            writeln!(f, "  {blobs_missing} large values are missing")?;
+        }
+        Ok(())
+    }
+
+    /// How much is not there any more, and what says so.
+    fn write_erased(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for erased in self.erased.iter().take(ERASED_SHOWN) {
+            write!(f, "  {} disclosures", erased.disclosures)?;
+            if erased.recordings > 0 {
+                write!(f, " and {} recordings", erased.recordings)?;
+            }
+            match (&erased.under, &erased.subject) {
+                (Some(under), Some(subject)) => writeln!(f, " of {subject} erased under {under}")?,
+                (Some(under), None) => writeln!(f, " erased by retention under {under}")?,
+                (None, _) => writeln!(f, " gone while the log grew: check again")?,
+            }
+        }
+        match self.erased.len().saturating_sub(ERASED_SHOWN) {
+            0 => Ok(()),
+            more => writeln!(f, "  and under {more} more erasures"),
+        }
+    }
+
     fn to_json(&self) -> Json {
         json!({
             "folder": self.folder,
@@ -312,6 +385,13 @@ impl EpochReport {
             "sealed_fields": self.disclosed.sealed,
             "sealed_fields_open": self.disclosed.open,
             "sealed_fields_undisclosed": self.disclosed.undisclosed,
+            "sealed_fields_closed": self.disclosed.closed,
+            "erased": self.erased.iter().map(|erased| json!({
+                "under": erased.under,
+                "subject": erased.subject,
+                "disclosures": erased.disclosures,
+                "recordings": erased.recordings,
+            })).collect::<Vec<_>>(),
             "blobs_missing": self.disclosed.blobs_missing,
             "disclosure_files_missing": self.disclosed.files_missing,
             "recordings_checked": self.recordings.checked,
@@ -397,16 +477,7 @@ impl fmt::Display for EpochReport {
                 "  not attested: nobody but the gateway signs who acted and why they said they did"
             )?;
         }
-        let Disclosed { sealed, open, undisclosed, blobs_missing, .. } = self.disclosed;
-        if sealed > 0 {
-            writeln!(
-                f,
-                "  of {sealed} sealed fields {open} are disclosed, {undisclosed} undisclosed"
-            )?;
-        }
-        if blobs_missing > 0 {
-            writeln!(f, "  {blobs_missing} large values are missing")?;
-        }
+        self.write_disclosed(f)?;
         let Recordings { checked, unproven_tails, undisclosed, elsewhere } = self.recordings;
         if checked > 0 {
             write!(f, "  {checked} recordings are checked")?;

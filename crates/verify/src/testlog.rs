@@ -3,6 +3,7 @@
 use crate::folder::LogFolder;
 use crate::wal::{HEADER_BYTES, Header, RecordType, encode_record, file_name, record_bytes};
 use loggia_model::catalogue::Kind;
+use loggia_model::envelope::{Content, KeyId, SubjectKey, seal};
 use loggia_model::event::{Draft, EventDraft, LeafHash, Role, SessionSlot, Stamp};
 use loggia_model::id::{ActorId, EventId, NodeId, PersonId, SessionId};
 use loggia_model::seal::Seed;
@@ -41,6 +42,8 @@ pub(crate) struct TestLog {
     ids: u64,
     segment: Vec<u8>,
     segment_number: u64,
+    /// The key that disclosures are put under from now on.
+    pub(crate) seal_under: Option<(KeyId, SubjectKey)>,
 }
 
 impl TestLog {
@@ -67,6 +70,7 @@ impl TestLog {
             ids: epoch << 32,
             segment: Vec::new(),
             segment_number: 0,
+            seal_under: None,
         };
         std::fs::create_dir_all(log.dir().join("wal")).unwrap();
         std::fs::create_dir_all(log.dir().join("log")).unwrap();
@@ -123,7 +127,16 @@ impl TestLog {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, &blob.bytes).unwrap();
         }
-        self.append_raw(leaf, draft.disclosure.to_vec())
+        let disclosure = match &self.seal_under {
+            Some((id, key)) if !draft.disclosure.is_empty() => {
+                let mut nonce = [0; 24];
+                nonce[..8].copy_from_slice(&self.size().to_be_bytes());
+                let content = Content::Disclosure { apart: false };
+                seal(content, (*id, key), nonce, &draft.disclosure).unwrap()
+            }
+            _ => draft.disclosure.to_vec(),
+        };
+        self.append_raw(leaf, disclosure)
     }
 
     fn stamped(&self, draft: &Draft, session: Option<(u64, Option<LeafHash>)>) -> Vec<u8> {

@@ -17,6 +17,7 @@ mod copies;
 mod counts;
 mod doors;
 mod drivers;
+mod erase;
 mod heavy;
 mod independent;
 mod operate;

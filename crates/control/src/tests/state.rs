@@ -1,6 +1,7 @@
 //! Changes: their order, what failures leave behind, and what a declaration does.
 
 use super::*;
+use crate::hold::HoldScope;
 use crate::{ControlError, LockTarget, NewLock};
 use loggia_model::PublicError;
 use loggia_model::decision::{Action, Ask, Effect};
@@ -207,6 +208,46 @@ async fn disabling_ends_credentials_and_rights_but_never_the_last_administrator(
 
 fn new_lock(target: LockTarget, reason: &str, duration_s: Option<u64>) -> NewLock {
     NewLock { target, reason: reason.into(), duration_s, administrators: false }
+}
+
+#[tokio::test]
+async fn legal_holds_outlive_a_restart_and_are_on_record_with_their_reasons() {
+    let house = House::new().await;
+    house.apply(&[("a.toml", SHOP), ("a.cedar", MAY_CONNECT)]).await;
+    let alice = house.actor("alice");
+    let scope = HoldScope {
+        identity: Some(house.control.subject("alice").unwrap().0),
+        resource: Some("shop".into()),
+        from_us: Some(1),
+        to_us: Some(2),
+        ..HoldScope::default()
+    };
+    let add = |scope: HoldScope, reason: &str| {
+        house.control.add_hold(scope, reason.to_owned(), signed_in())
+    };
+    let hold = add(scope.clone(), "case 4711").await.unwrap();
+    assert_eq!((hold.scope.identity, hold.created_by.as_deref()), (Some(alice.id), Some("ada")));
+    for (wrong, reason) in [
+        (HoldScope::default(), "r"),
+        (scope.clone(), " "),
+        (HoldScope { from_us: Some(3), ..scope.clone() }, "r"),
+        (HoldScope { resource: Some("shops".into()), ..scope.clone() }, "r"),
+    ] {
+        assert!(add(wrong.clone(), reason).await.is_err(), "{wrong:?}");
+    }
+    let known = house.control.subject(&alice.id.to_string()).unwrap();
+    assert_eq!(known.1.map(|identity| identity.name).as_deref(), Some("alice"));
+    assert!(house.control.subject("alise").is_err());
+
+    let house = house.reopened().await;
+    assert_eq!(house.control.holds(), std::slice::from_ref(&hold));
+    let standing = house.control.standing_holds().await;
+    assert_eq!(standing.holds, std::slice::from_ref(&hold));
+    drop(standing);
+    assert!(house.control.remove_hold(hold.id, String::new(), root()).await.is_err());
+    house.control.remove_hold(hold.id, "closed".into(), root()).await.unwrap();
+    assert_eq!(house.control.holds(), []);
+    assert!(house.control.remove_hold(hold.id, "closed".into(), root()).await.is_err());
 }
 
 #[tokio::test]

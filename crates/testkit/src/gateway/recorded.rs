@@ -1,6 +1,8 @@
 //! What stands in a log folder, read without the gateway: also while it runs, and after it was
 //! killed, before anything recovered.
 
+use loggia_verify::subject_keys::Revealed;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -156,6 +158,7 @@ fn opened(
 ) -> Result<RecordedEvent> {
     let event = Event::parse(leaf).with_context(|| format!("entry {index}"))?;
     let mut open = Vec::new();
+    let disclosure = &*clear(folder, disclosure).with_context(|| format!("entry {index}"))?;
     if let (Some(sealed), false) = (event.sealed(), disclosure.is_empty()) {
         let disclosure =
             Disclosure::open(disclosure, sealed).with_context(|| format!("entry {index}"))?;
@@ -165,10 +168,20 @@ fn opened(
             let path = folder.blob_path(name).context("a blob without a name")?;
             let bytes = std::fs::read(&path)
                 .map_err(|source| FolderError::Read { path: path.clone(), source })?;
+            let bytes = clear(folder, &bytes).context("a blob")?;
             open.push((pointer, Value::parse(&bytes).context("a blob")?));
         }
     }
     Ok(RecordedEvent { epoch, index, event, leaf_hash: LeafHash::of(leaf), open })
+}
+
+/// What is stored, opened; empty where its key was destroyed.
+fn clear<'a>(folder: &LogFolder, stored: &'a [u8]) -> Result<Cow<'a, [u8]>> {
+    Ok(match folder.subject_keys().reveal(stored)? {
+        Revealed::Clear(clear) => clear,
+        Revealed::NoKey => Cow::Borrowed(Default::default()),
+        Revealed::Altered(error) => bail!("{error}"),
+    })
 }
 
 /// The statements among the events, prepared ones with their text.

@@ -2,17 +2,21 @@
 //! Needs nothing of other bundles, so that many can be looked at at once.
 
 use super::{Known, Link, VerifyError, relative};
+use crate::erased::{Erasure, GoneOne};
 use crate::folder::{FolderError, Found, Items, LogFolder};
 use crate::recording::ledgered::Ledgered;
 use crate::report::{Disclosed, Place, Verdict};
 use crate::session::Facts;
+use crate::subject_keys::Revealed;
 use loggia_model::catalogue::Kind;
+use loggia_model::envelope::OVERHEAD_BYTES;
 use loggia_model::event::{ACTION_BYTES_MAX, Event};
 use loggia_model::id::SessionId;
 use loggia_model::seal::{Disclosure, check_blob};
 use loggia_model::value::{Object, Value};
 use loggia_tlog::tile::TILE_WIDTH;
 use loggia_tlog::{BundleId, Hash, TileId, VerifierKey, leaf_hash};
+use std::borrow::Cow;
 use std::path::Path;
 
 /// Something wrong, before it is known whether other findings make it moot.
@@ -42,7 +46,13 @@ pub(super) struct Looked {
     pub(super) facts: Vec<Option<Facts>>,
     pub(super) links: Vec<Link>,
     /// What is said of recordings, in order.
-    pub(super) recorded: Vec<(SessionId, Ledgered)>,
+    pub(super) recorded: Vec<(SessionId, Ledgered, GoneOne)>,
+    /// Events whose disclosures are gone.
+    pub(super) gone: Vec<GoneOne>,
+    /// Events whose disclosures lie under keys that should be here, and their file.
+    pub(super) keyless: Vec<(GoneOne, String)>,
+    /// What the events say was destroyed.
+    pub(super) erasures: Vec<Erasure>,
     pub(super) disclosed: Disclosed,
     pub(super) unknown_kinds: u64,
 }
@@ -76,6 +86,9 @@ impl Bundles<'_> {
             facts: Vec::new(),
             links: Vec::new(),
             recorded: Vec::new(),
+            gone: Vec::new(),
+            keyless: Vec::new(),
+            erasures: Vec::new(),
             disclosed: Disclosed::default(),
             unknown_kinds: 0,
         };
@@ -163,16 +176,19 @@ impl Bundles<'_> {
             let index = looked.bundle.first_entry() + position as u64;
             match Event::parse(leaf) {
                 Ok(event) => {
-                    let disclosure = disclosures.get(position).unwrap_or_default();
-                    self.disclosed(index, &event, disclosure, &file, looked)?;
+                    let stored = disclosures.get(position);
+                    let gone = GoneOne { actor: event.actor, index, time_us: event.time_us };
+                    let disclosure = self.disclosed(&gone, &event, stored, &file, looked)?;
+                    let disclosure = disclosure.as_ref();
                     let facts = Facts::of(&event);
                     if facts.kind().is_some_and(Ledgered::concerns)
                         && let Some(place) = event.session
                     {
                         let mut said = Ledgered::default();
                         said.take(&event, disclosure);
-                        looked.recorded.push((place.id, said));
+                        looked.recorded.push((place.id, said, gone));
                     }
+                    looked.erasures.extend(Erasure::of(&event, index));
                     match facts.kind() {
                         Some(kind) => looked.links.extend(link(&event, kind)),
                         None => looked.unknown_kinds += 1,
@@ -193,21 +209,45 @@ impl Bundles<'_> {
         Ok(())
     }
 
-    /// Checks what is disclosed of an event.
-    fn disclosed(
+    /// Checks what is disclosed of an event, `stored` as the file has it, where there is one.
+    /// Gives it in clear, empty where there is nothing to read.
+    fn disclosed<'d>(
         &self,
-        index: u64,
+        place_of: &GoneOne,
         event: &Event,
-        disclosure: &[u8],
+        stored: Option<&'d [u8]>,
         file: &str,
         looked: &mut Looked,
-    ) -> Result<(), VerifyError> {
+    ) -> Result<Cow<'d, [u8]>, VerifyError> {
+        let index = place_of.index;
         let nothing = Object::new();
         let sealed = event.sealed().unwrap_or(&nothing);
         let mut counts = Disclosed { sealed: sealed.len() as u64, ..Disclosed::default() };
         let place = || Place::file(file).at_entry(index);
+        let keys = self.folder.subject_keys();
+        let disclosure = match keys.reveal(stored.unwrap_or_default())? {
+            Revealed::Clear(clear) => {
+                if stored.is_some_and(<[u8]>::is_empty) && !sealed.is_empty() {
+                    looked.gone.push(*place_of);
+                }
+                clear
+            }
+            Revealed::NoKey => {
+                // Where the keys of others are, this one was destroyed.
+                if keys.expected() {
+                    looked.keyless.push((*place_of, file.to_owned()));
+                } else {
+                    counts.closed = counts.sealed;
+                }
+                Cow::Borrowed(Default::default())
+            }
+            Revealed::Altered(error) => {
+                looked.problems.push((Verdict::Tampered, place(), error.to_string()));
+                Cow::Borrowed(Default::default())
+            }
+        };
         if !disclosure.is_empty() {
-            match Disclosure::open(disclosure, sealed) {
+            match Disclosure::open(&disclosure, sealed) {
                 Ok(open) => {
                     counts.open = open.values.len() as u64;
                     for (path, salt) in &open.blobs {
@@ -230,17 +270,22 @@ impl Bundles<'_> {
         }
         counts.undisclosed = counts.sealed.saturating_sub(counts.open + counts.blobs_missing);
         looked.disclosed.add(counts);
-        Ok(())
+        Ok(disclosure)
     }
 
     fn blob(&self, name: &str, path: &str, salt: &[u8; 32]) -> Result<Blob, VerifyError> {
         let Some(file) = self.folder.blob_path(name) else { return Ok(Blob::Missing) };
-        match crate::folder::read_file(&file, ACTION_BYTES_MAX) {
-            Ok(None) => Ok(Blob::Missing),
-            Ok(Some(bytes)) if check_blob(name, path, salt, &bytes) => Ok(Blob::Genuine),
-            Ok(Some(_)) | Err(FolderError::TooLarge { .. }) => Ok(Blob::Altered(self.name(&file))),
-            Err(error) => Err(error.into()),
-        }
+        let stored = match crate::folder::read_file(&file, ACTION_BYTES_MAX + OVERHEAD_BYTES) {
+            Ok(None) => return Ok(Blob::Missing),
+            Ok(Some(stored)) => stored,
+            Err(FolderError::TooLarge { .. }) => return Ok(Blob::Altered(self.name(&file))),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(match self.folder.subject_keys().reveal(&stored)? {
+            Revealed::Clear(bytes) if check_blob(name, path, salt, &bytes) => Blob::Genuine,
+            Revealed::NoKey => Blob::Missing,
+            Revealed::Clear(_) | Revealed::Altered(_) => Blob::Altered(self.name(&file)),
+        })
     }
 }
 

@@ -7,6 +7,7 @@ use super::recordings::Recordings;
 use super::tail::{self, Behind};
 use super::tree::{Genuine, Grown, Tree};
 use super::{Known, Link, Options, VerifyError, join};
+use crate::erased::EpochErased;
 use crate::folder::LogFolder;
 use crate::report::{Disclosed, EpochReport, Findings, Place, Verdict};
 use crate::session::{Chains, Gap};
@@ -44,6 +45,7 @@ pub(super) struct Subject<'a> {
 pub(super) struct Outcome {
     pub(super) report: EpochReport,
     pub(super) links: Vec<Link>,
+    pub(super) erased: EpochErased,
     /// Whether every file of the tree is as it was signed.
     pub(super) whole: bool,
 }
@@ -56,6 +58,7 @@ struct Pass<'a> {
     gaps_more: usize,
     links: Vec<Link>,
     disclosed: Disclosed,
+    erased: EpochErased,
     unknown_kinds: u64,
     last_time_us: Option<i64>,
     recordings: Recordings<'a>,
@@ -77,10 +80,11 @@ impl Subject<'_> {
         self.all_bundles(looker, &mut pass, progress)?;
         pass.recordings.finish()?;
         let recordings = pass.recordings.counts;
+        pass.erased.recordings = std::mem::take(&mut pass.recordings.gone);
         for (verdict, place, what) in std::mem::take(&mut pass.recordings.problems) {
             findings.add(verdict, place, what);
         }
-        let Pass { tree, chains, mut gaps, gaps_more, links, disclosed, .. } = pass;
+        let Pass { tree, chains, mut gaps, gaps_more, links, disclosed, erased, .. } = pass;
         let grown = tree.finish(self.checkpoint.root())?;
         let behind = tail::check(looker, self, &grown)?;
         self.hold_to_known(&grown, &behind, findings);
@@ -113,6 +117,7 @@ impl Subject<'_> {
             sessions_ended: chains.ended(),
             sessions_open: chains.open(),
             disclosed,
+            erased: Vec::new(),
             recordings,
             unproven_tail: behind.unproven,
             cosigned: self.cosigned.clone(),
@@ -122,7 +127,7 @@ impl Subject<'_> {
         };
         // In an altered log, only what leads to the signed root may name other keys.
         let links = if grown.genuine == Genuine::Neither { Vec::new() } else { links };
-        Ok(Outcome { report, links, whole })
+        Ok(Outcome { report, links, erased, whole })
     }
 
     /// A pass over the bundles that has seen none yet.
@@ -136,6 +141,7 @@ impl Subject<'_> {
             gaps_more: 0,
             links: Vec::new(),
             disclosed: Disclosed::default(),
+            erased: EpochErased::default(),
             unknown_kinds: 0,
             last_time_us: None,
             recordings: Recordings::new(self.root, self.folder, self.options.recordings),
@@ -251,9 +257,14 @@ impl Pass<'_> {
         }
         self.tree.problems.extend(looked.problems);
         self.links.extend(looked.links);
-        for (session, said) in &looked.recorded {
-            self.recordings.take(*session, said)?;
+        for (session, said, place) in &looked.recorded {
+            self.recordings.take(*session, said, place)?;
         }
+        looked.gone.into_iter().for_each(|one| self.erased.disclosures.add(one, None));
+        for (one, file) in looked.keyless {
+            self.erased.keyless.add(one, Some(file));
+        }
+        self.erased.erasures.extend(looked.erasures);
         self.disclosed.add(looked.disclosed);
         self.unknown_kinds += looked.unknown_kinds;
         Ok(())

@@ -3,6 +3,7 @@
 
 use super::bundle::Problem;
 use super::{VerifyError, relative};
+use crate::erased::{AllGone, GoneOne};
 use crate::folder::{FolderError, LogFolder};
 use crate::recording::check::{Altered, Ending};
 use crate::recording::ledgered::Ledgered;
@@ -21,7 +22,9 @@ pub(super) struct Recordings<'a> {
     dir: Option<PathBuf>,
     /// Whether they should be here: this is a gateway's own data folder, or has some.
     expected: bool,
-    open: HashMap<SessionId, Ledgered>,
+    open: HashMap<SessionId, (Ledgered, GoneOne)>,
+    /// Those that are not there though the log says that they were.
+    pub(super) gone: AllGone,
     pub(super) problems: Vec<Problem>,
     pub(super) counts: Counts,
 }
@@ -35,21 +38,27 @@ impl<'a> Recordings<'a> {
         let own = data.is_some_and(|data| data.join("control.db").exists());
         let expected = own || dir.as_deref().is_some_and(Path::is_dir);
         let (problems, counts) = (Vec::new(), Counts::default());
-        Self { root, dir: dir.filter(|_| wanted), expected, open: HashMap::new(), problems, counts }
+        let (open, gone) = (HashMap::new(), AllGone::default());
+        Self { root, dir: dir.filter(|_| wanted), expected, open, gone, problems, counts }
     }
 
-    /// Takes what an event says, in the order of the log.
-    pub(super) fn take(&mut self, session: SessionId, said: &Ledgered) -> Result<(), VerifyError> {
+    /// Takes what an event says, in the order of the log; `place` is where it begins to be said.
+    pub(super) fn take(
+        &mut self,
+        session: SessionId,
+        said: &Ledgered,
+        place: &GoneOne,
+    ) -> Result<(), VerifyError> {
         if self.dir.is_none() || !(said.begun || self.open.contains_key(&session)) {
             return Ok(());
         }
-        let known = self.open.entry(session).or_default();
+        let (known, _) = self.open.entry(session).or_insert_with(|| (Ledgered::default(), *place));
         known.add(said);
         if !known.ended {
             return Ok(());
         }
         match self.open.remove(&session) {
-            Some(ledgered) => self.check(session, &ledgered),
+            Some((ledgered, place)) => self.check(session, &ledgered, &place),
             None => Ok(()),
         }
     }
@@ -58,10 +67,15 @@ impl<'a> Recordings<'a> {
     pub(super) fn finish(&mut self) -> Result<(), VerifyError> {
         let mut open: Vec<_> = std::mem::take(&mut self.open).into_iter().collect();
         open.sort_by_key(|(session, _)| *session);
-        open.iter().try_for_each(|(session, ledgered)| self.check(*session, ledgered))
+        open.iter().try_for_each(|(session, (said, place))| self.check(*session, said, place))
     }
 
-    fn check(&mut self, session: SessionId, ledgered: &Ledgered) -> Result<(), VerifyError> {
+    fn check(
+        &mut self,
+        session: SessionId,
+        ledgered: &Ledgered,
+        begun: &GoneOne,
+    ) -> Result<(), VerifyError> {
         let Some(dir) = &self.dir else { return Ok(()) };
         let path = dir.join(format!("{session}.rec"));
         let Some(held) = ledgered.held(session) else {
@@ -71,7 +85,7 @@ impl<'a> Recordings<'a> {
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.missing(&path, ledgered);
+                self.missing(&path, ledgered, begun);
                 return Ok(());
             }
             Err(source) => return Err(FolderError::Read { path, source }.into()),
@@ -96,15 +110,13 @@ impl<'a> Recordings<'a> {
         Ok(())
     }
 
-    fn missing(&mut self, path: &Path, ledgered: &Ledgered) {
+    fn missing(&mut self, path: &Path, ledgered: &Ledgered, begun: &GoneOne) {
         // A gateway that died between the event and the file left none.
         if ledgered.claims.is_empty() {
             return;
         }
         if self.expected {
-            let place = Place::file(relative(self.root, path));
-            let what = "missing: the log says that there was a recording".to_owned();
-            self.problems.push((Verdict::Incomplete, place, what));
+            self.gone.add(*begun, Some(relative(self.root, path)));
         } else {
             self.counts.elsewhere += 1;
         }

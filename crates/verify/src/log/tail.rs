@@ -8,6 +8,7 @@ use super::{Known, VerifyError, head};
 use crate::folder::{FolderError, Items};
 use crate::report::{Place, Verdict};
 use crate::session::Facts;
+use crate::subject_keys::Revealed;
 use crate::wal::{EndReason, RecordType, Segment, WalEnd, WalRecord, WalScan, file_name};
 use loggia_model::event::Event;
 use loggia_model::id::SessionId;
@@ -141,7 +142,7 @@ impl Reading<'_> {
         }
         let open = open.get(position).unwrap_or_default();
         if record.disclosure != open
-            && let Some(what) = mismatch(record)
+            && let Some(what) = self.mismatch(record)?
         {
             self.altered(self.place_of(record), what);
         }
@@ -311,21 +312,28 @@ impl Reading<'_> {
         }
     }
 
+    /// Why a record's disclosure does not go with its leaf. What was erased in the tiles may stand
+    /// here until the segment is used again.
+    fn mismatch(&self, record: &WalRecord<'_>) -> Result<Option<String>, VerifyError> {
+        let Ok(event) = Event::parse(record.leaf) else { return Ok(None) };
+        let nothing = Object::new();
+        let sealed = event.sealed().unwrap_or(&nothing);
+        if record.disclosure.is_empty() {
+            return Ok((!sealed.is_empty()).then(|| "its disclosure was removed".to_owned()));
+        }
+        Ok(match self.subject.folder.subject_keys().reveal(record.disclosure)? {
+            Revealed::Clear(clear) => {
+                Disclosure::open(&clear, sealed).err().map(|error| error.to_string())
+            }
+            Revealed::NoKey => None,
+            Revealed::Altered(error) => Some(error.to_string()),
+        })
+    }
+
     /// Size of the checkpoint that is published by now.
     fn now_published(&self) -> Result<Option<u64>, VerifyError> {
         let Some(bytes) = self.looker.folder.checkpoint_bytes()? else { return Ok(None) };
         let checkpoint = Checkpoint::open(&bytes, self.subject.key).ok();
         Ok(checkpoint.map(|checkpoint| checkpoint.size()))
     }
-}
-
-/// Why a record's disclosure does not go with its leaf.
-fn mismatch(record: &WalRecord<'_>) -> Option<String> {
-    let event = Event::parse(record.leaf).ok()?;
-    let nothing = Object::new();
-    let sealed = event.sealed().unwrap_or(&nothing);
-    if record.disclosure.is_empty() {
-        return (!sealed.is_empty()).then(|| "its disclosure was removed".to_owned());
-    }
-    Disclosure::open(record.disclosure, sealed).err().map(|error| error.to_string())
 }

@@ -71,7 +71,8 @@ impl OnDisk {
             return Err(Fail::new(format!("the log knows of no recording of {session}")));
         }
         let held = said.ledgered.held(session).ok_or_else(|| {
-            Fail::new("the recording's salt was erased: nothing tells whether it is genuine")
+            Fail::new("the recording was erased, or its keys are not here")
+                .hint("`loggia verify` says what was erased, and under which event")
         })?;
         let file = File::open(&self.file).map_err(|error| {
             Fail::with_exit(INCOMPLETE, format!("{}: {error}", self.file.display()))
@@ -105,7 +106,10 @@ impl Said {
                 return Ok(());
             }
             at += entries.len() as u64;
-            entries.iter().for_each(|entry| self.take(entry, session));
+            for entry in entries {
+                let entry = folder.reveal(entry).map_err(|error| Fail::new(error.to_string()))?;
+                self.take(&entry, session);
+            }
         }
         Ok(())
     }

@@ -96,6 +96,28 @@ fn one_flipped_byte_in_a_recording_is_named() {
 }
 
 #[test]
+fn an_erased_recording_is_gone_from_every_file_and_is_no_damage() {
+    let Some((mut world, session)) = recorded() else { return };
+    let path = recording(&world, &session);
+    assert!(path.exists());
+    world.gateway.start_again().unwrap();
+    let erase = ["erase", "alice", "--reason", "asked to", "--yes", "--json"];
+    let told = world.gateway.succeed(Some("alice"), &erase).unwrap();
+    let told: serde_json::Value = serde_json::from_str(told.trim()).unwrap();
+    assert_eq!((&told["state"], &told["recordings"]), (&"erased".into(), &1.into()), "{told}");
+    assert!(!path.exists() && !path.with_extension("leaves").exists());
+    assert_eq!(contains(&world.gateway.data, "first-42"), Vec::<PathBuf>::new());
+    let replayed = world.gateway.run(Some("alice"), &["replay", &session, "--text"]).unwrap();
+    assert!(stderr(&replayed).contains("erased"), "{}", stderr(&replayed));
+    world.gateway.stop().unwrap();
+    let verified = world.gateway.verify(&[]).unwrap();
+    assert_eq!(verified.exit_code, Some(0), "{}", verified.text);
+    let offline = format!("{}/{session}", world.gateway.data.display());
+    let offline = world.gateway.run(None, &["replay", &offline, "--key", &world.gateway.key]);
+    assert!(stderr(&offline.unwrap()).contains("erased"));
+}
+
+#[test]
 fn a_recording_cut_short_is_incomplete() {
     let Some((world, session)) = recorded() else { return };
     let path = recording(&world, &session);
