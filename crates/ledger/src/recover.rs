@@ -11,6 +11,7 @@ use crate::tail::{from_files, read_entries};
 use crate::tiles::Tiles;
 use loggia_model::Event;
 use loggia_model::port::Committed;
+use loggia_tlog::SignedNote;
 use loggia_tlog::checkpoint::Checkpoint;
 use loggia_tlog::merkle::{CompactRange, root_of};
 use loggia_tlog::note::VerifierKey;
@@ -35,11 +36,11 @@ pub(crate) struct Recovered {
 pub(crate) fn recover(
     disk: &Disk,
     layout: &EpochLayout,
-    key: &VerifierKey,
+    keys: &[VerifierKey],
     copy: Option<&Path>,
     witnessed: &[Witnessed],
 ) -> Result<Recovered, LedgerError> {
-    let checkpoint = read_checkpoint(&layout.folder.checkpoint_path(), key)?;
+    let checkpoint = read_checkpoint(&layout.folder.checkpoint_path(), keys)?;
     let mut published = checkpoint.as_ref().map_or(0, Checkpoint::size);
     let mut wal = read_wal(layout, published)?;
 
@@ -48,17 +49,18 @@ pub(crate) fn recover(
 
     let mut promised = Vec::new();
     for note in &wal.checkpoints {
-        promised.push((shown(&layout.wal), open(note, key, &layout.wal)?));
+        promised.push((shown(&layout.wal), open(note, keys, &layout.wal)?));
     }
     if let Some(copy) = copy
-        && let Some(checkpoint) = read_checkpoint(copy, key)?
+        && let Some(checkpoint) = read_checkpoint(copy, keys)?
     {
         promised.push((shown(copy), checkpoint));
     }
     let path = layout.folder.checkpoint_path();
     promised.extend(checkpoint.map(|checkpoint| (shown(&path), checkpoint)));
     let found = published + wal.beyond.len() as u64;
-    for Witnessed { place, what, .. } in witnessed.iter().filter(|one| one.origin == key.name()) {
+    let of_this = |one: &&Witnessed| keys.iter().any(|key| key.name() == one.origin);
+    for Witnessed { place, what, .. } in witnessed.iter().filter(of_this) {
         match what {
             Known::Checkpoint(checkpoint) => promised.push((place.clone(), checkpoint.clone())),
             Known::Size(known) if *known > found => {
@@ -69,7 +71,7 @@ pub(crate) fn recover(
     }
     hold_to(layout, published, &wal.beyond, &promised)?;
 
-    if let Some(newer) = show_recorded(disk, layout, key, published, &wal.checkpoints)? {
+    if let Some(newer) = show_recorded(disk, layout, keys, published, &wal.checkpoints)? {
         published = newer;
         wal.beyond.retain(|entry| entry.index >= newer);
     }
@@ -87,13 +89,13 @@ fn shown(path: &Path) -> String {
 fn show_recorded(
     disk: &Disk,
     layout: &EpochLayout,
-    key: &VerifierKey,
+    keys: &[VerifierKey],
     published: u64,
     recorded: &[Vec<u8>],
 ) -> Result<Option<u64>, LedgerError> {
     let mut newest: Option<(u64, &Vec<u8>)> = None;
     for note in recorded {
-        let size = open(note, key, &layout.wal)?.size();
+        let size = open(note, keys, &layout.wal)?.size();
         if size > newest.map_or(published, |(newest, _)| newest) {
             newest = Some((size, note));
         }
@@ -107,20 +109,23 @@ fn show_recorded(
     Ok(Some(size))
 }
 
-/// The signed checkpoint in a file; `None` where the file is absent.
+/// The checkpoint in a file, signed by one of the keys that its log has had; `None` where the file
+/// is absent.
 pub(crate) fn read_checkpoint(
     path: &Path,
-    key: &VerifierKey,
+    keys: &[VerifierKey],
 ) -> Result<Option<Checkpoint>, LedgerError> {
     match std::fs::read(path) {
-        Ok(bytes) => open(&bytes, key, path).map(Some),
+        Ok(bytes) => open(&bytes, keys, path).map(Some),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(LedgerError::io(path, error)),
     }
 }
 
-fn open(note: &[u8], key: &VerifierKey, path: &Path) -> Result<Checkpoint, LedgerError> {
-    Checkpoint::open(note, key).map_err(|error| LedgerError::damaged(path, error))
+fn open(note: &[u8], keys: &[VerifierKey], path: &Path) -> Result<Checkpoint, LedgerError> {
+    let note = SignedNote::parse(note).map_err(|error| LedgerError::damaged(path, error))?;
+    let opened = Checkpoint::verify_by_any(&note, keys);
+    opened.map(|(checkpoint, _)| checkpoint).map_err(|error| LedgerError::damaged(path, error))
 }
 
 struct Wal {

@@ -6,12 +6,14 @@ use crate::layout::{EpochLayout, Layout};
 use crate::metrics::LedgerMetrics;
 use crate::segments::Segments;
 use crate::sequencer::Sequencer;
+use crate::signer::LogSigners;
 use crate::tail::Tail;
+use loggia_model::id::NodeId;
 use loggia_tlog::SignedNote;
-use loggia_tlog::note::SigningKey;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, RwLock};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::watch;
 
 /// Called when going on would be a lie: the disk cannot be trusted any more. Aborts the process
@@ -38,7 +40,12 @@ pub(crate) struct Shared {
     pub(crate) shown: Mutex<Option<(u64, SignedNote)>>,
     /// Where the witnesses stand.
     pub(crate) witnesses: Mutex<Vec<WitnessStanding>>,
-    pub(crate) key: SigningKey,
+    pub(crate) node: NodeId,
+    /// Name of the log.
+    pub(crate) origin: String,
+    pub(crate) signers: RwLock<LogSigners>,
+    /// Since when no checkpoint could be published, and why.
+    pub(crate) unpublished: Mutex<Option<(Instant, String)>>,
     pub(crate) checkpoint_copy: Option<PathBuf>,
     pub(crate) boot: u64,
     /// Index of the boot's first entry.

@@ -455,7 +455,7 @@ async fn a_folder_with_another_history_is_refused_and_a_new_epoch_goes_on() {
         Err(LedgerError::Forked { known: at, .. }) => assert_eq!(at, known),
         other => panic!("{other:?}"),
     }
-    new_epoch(world.options(), "restored").await.unwrap();
+    new_epoch(world.options(), None, "restored").await.unwrap();
     let options = world.options_with(witnessed);
     Ledger::open(options).unwrap().close("test").unwrap();
 }

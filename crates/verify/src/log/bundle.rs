@@ -1,6 +1,7 @@
 //! One bundle by itself: its entries against the tile beside it, its events, its disclosures.
 //! Needs nothing of other bundles, so that many can be looked at at once.
 
+use super::rotated::Rotated;
 use super::{Known, Link, VerifyError, relative};
 use crate::folder::{FolderError, Found, Items, LogFolder};
 use crate::recording::ledgered::Ledgered;
@@ -41,6 +42,7 @@ pub(super) struct Looked {
     /// Of each entry whose hash the tile confirms and which is an event.
     pub(super) facts: Vec<Option<Facts>>,
     pub(super) links: Vec<Link>,
+    pub(super) rotations: Vec<Rotated>,
     /// What is said of recordings, in order.
     pub(super) recorded: Vec<(SessionId, Ledgered)>,
     pub(super) disclosed: Disclosed,
@@ -75,6 +77,7 @@ impl Bundles<'_> {
             problems,
             facts: Vec::new(),
             links: Vec::new(),
+            rotations: Vec::new(),
             recorded: Vec::new(),
             disclosed: Disclosed::default(),
             unknown_kinds: 0,
@@ -174,7 +177,10 @@ impl Bundles<'_> {
                         looked.recorded.push((place.id, said));
                     }
                     match facts.kind() {
-                        Some(kind) => looked.links.extend(link(&event, kind)),
+                        Some(kind) => {
+                            looked.links.extend(link(&event, kind));
+                            looked.rotations.extend(Rotated::of(index, &event));
+                        }
                         None => looked.unknown_kinds += 1,
                     }
                     looked.facts.push(Some(facts));

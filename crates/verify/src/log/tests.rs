@@ -11,6 +11,7 @@ mod epochs;
 mod gaps;
 mod head;
 mod recordings;
+mod rotated;
 
 fn trust(log: &TestLog) -> Trust {
     Trust { keys: vec![log.vkey()], ..Trust::default() }
