@@ -67,7 +67,10 @@ impl KeyFile {
         };
         let opened = match store {
             Some(store) => store.open(&self.key, uri),
-            None => Err(SignError::Refused("no place for keys but files is known".to_owned())),
+            None => Err(SignError::Refused(
+                "it lies in no file, and this program was built without the feature `pkcs11`"
+                    .to_owned(),
+            )),
         };
         opened.map_err(|source| LedgerError::Signer { path: self.path.clone(), source })
     }

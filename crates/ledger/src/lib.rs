@@ -50,4 +50,6 @@ pub use mirror::{FolderSource, Mirror, MirrorEntry, MirrorError, MirrorSource, P
 pub use rotate::{retire_key, rotate_key};
 pub use shared::Fatal;
 pub use signer::{FileSigner, KeyElsewhere, KeyStore, LogSigner, SignError};
+#[cfg(feature = "pkcs11")]
+pub use signer::{Pkcs11, ReadPin};
 pub use witness::{NotCosigned, Remembered, Witness, WitnessError, WitnessOptions};

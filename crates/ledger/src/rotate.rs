@@ -163,7 +163,9 @@ async fn wait_published(ledger: &Ledger, size: u64) -> Result<(), LedgerError> {
             }
         }
     };
-    tokio::time::timeout(CHECKPOINT_WAIT_MAX, reached).await.map_err(|_| LedgerError::NoCheckpoint)?
+    tokio::time::timeout(CHECKPOINT_WAIT_MAX, reached)
+        .await
+        .map_err(|_| LedgerError::NoCheckpoint)?
 }
 
 impl Shared {

@@ -12,6 +12,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
+#[cfg(feature = "pkcs11")]
+mod pkcs11;
+#[cfg(feature = "pkcs11")]
+mod uri;
+
+#[cfg(feature = "pkcs11")]
+pub use pkcs11::{Pkcs11, ReadPin};
+
 /// How long a signature may take.
 pub(crate) const SIGN_WAIT_MAX: Duration = Duration::from_secs(5);
 

@@ -111,6 +111,7 @@ pub fn ledger_options(config: &Config) -> LedgerOptions {
     options.segment_bytes = config.ledger.segment_mib << 20;
     options.last_words = Some(crate::recordings::last_words(&config.data, &options.mint));
     options.checkpoint_copy = Some(checkpoint_copy(config));
+    options.keys = crate::log_key::store();
     options.binary_hash = binary_hash();
     options.config_hash =
         toml::to_string(config).ok().map(|text| hex::encode(Sha256::digest(text.as_bytes())));

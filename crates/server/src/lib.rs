@@ -12,6 +12,7 @@ mod door;
 mod health;
 pub mod init;
 mod live;
+mod log_key;
 mod openapi;
 mod receipt;
 mod recordings;
