@@ -15,7 +15,8 @@ use loggia_tlog::SignedNote;
 use loggia_tlog::checkpoint::Checkpoint;
 use loggia_tlog::hash::Hash;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Segments that are kept ready beyond what reserves ask for.
 pub(crate) const READY_SEGMENTS: usize = 2;

@@ -13,8 +13,9 @@ use loggia_tlog::SignedNote;
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// Called when going on would be a lie: the disk cannot be trusted any more. Aborts the process
 /// in production.

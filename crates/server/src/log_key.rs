@@ -38,9 +38,8 @@ fn pin(reference: &str) -> Result<zeroize::Zeroizing<String>, String> {
             let value = std::env::var(&name);
             value.map_err(|error| format!("env:{name}: {error}"))
         }
-        SecretRef::File(path) => {
-            crate::system::read_secret(&path).map_err(|error| format!("file:{path}: {error}"))
-        }
+        SecretRef::File(path) => crate::system::read_secret(path.as_ref())
+            .map_err(|error| format!("file:{path}: {error}")),
     };
     read.map(zeroize::Zeroizing::new)
 }

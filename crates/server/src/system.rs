@@ -109,7 +109,7 @@ impl SystemSecrets {
 }
 
 /// A secret in a file; newlines at its end do not count.
-fn read_secret(place: &Path) -> Result<String, String> {
+pub(crate) fn read_secret(place: &Path) -> Result<String, String> {
     let say = |error: std::io::Error| error.to_string();
     let file = std::fs::File::open(place).map_err(say)?;
     if !file.metadata().map_err(say)?.is_file() {

@@ -112,10 +112,11 @@ impl Place {
             let is = |wanted: &Option<String>, found: &str| {
                 wanted.as_ref().is_none_or(|wanted| wanted == found.trim_end())
             };
-            if is(&self.uri.token, info.label()) && is(&self.uri.serial, info.serial_number()) {
-                if found.replace(slot).is_some() {
-                    return Err(refused("two tokens are named like that; give `serial` too"));
-                }
+            if is(&self.uri.token, info.label())
+                && is(&self.uri.serial, info.serial_number())
+                && found.replace(slot).is_some()
+            {
+                return Err(refused("two tokens are named like that; give `serial` too"));
             }
         }
         let slot = found.ok_or_else(|| refused("no token is named like that"))?;

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::rotation::KeyRotation;
-use loggia_model::event::EventDraft;
 use loggia_tlog::note::Signature;
 
 fn key(seed: u8, log: &TestLog) -> SigningKey {
@@ -15,29 +14,10 @@ fn rotation(log: &TestLog, new: &SigningKey) -> KeyRotation {
     KeyRotation::new(size, root, log.vkey(), new.verifier().clone()).unwrap()
 }
 
-fn draft(log: &mut TestLog, rotation: &KeyRotation, statement: String) -> EventDraft {
-    log.draft(Kind::KeyRotated)
-        .set("/detail/key", rotation.new_key().to_string())
-        .set("/detail/previous_key", rotation.old().to_string())
-        .set("/detail/size", rotation.size())
-        .set("/detail/root", rotation.root().to_base64())
-        .set("/detail/statement", statement)
-}
-
 /// The note with these signatures, whether or not they are enough.
 fn statement(rotation: &KeyRotation, signatures: &[Signature]) -> String {
     let note = SignedNote::new(rotation.text(), signatures.to_vec());
     note.unwrap().to_string()
-}
-
-/// Goes on under `new`; checkpoints are signed by that one alone.
-fn rotate(log: &mut TestLog, new: SigningKey) {
-    let rotation = rotation(log, &new);
-    let signatures = [log.key.sign(&rotation.text()), new.sign(&rotation.text())];
-    let text = statement(&rotation, &signatures.map(Result::unwrap));
-    let draft = draft(log, &rotation, text);
-    log.append(draft);
-    log.key = new;
 }
 
 fn with_key(key: &VerifierKey) -> Trust {
@@ -53,7 +33,7 @@ fn rotated_twice(data: &Path) -> (TestLog, Vec<VerifierKey>, Vec<u8>) {
     for (seed, until) in [(21, 150), (22, 340)] {
         let new = key(seed, &log);
         keys.push(new.verifier().clone());
-        rotate(&mut log, new);
+        log.rotate(new);
         log.fill(until);
         log.publish();
     }
@@ -91,7 +71,7 @@ fn one_signature_is_not_enough() {
             vec![log.key.sign(&rotation.text()).unwrap(), new.sign(&rotation.text()).unwrap()];
         signatures.remove(which);
         let text = statement(&rotation, &signatures);
-        let draft = draft(&mut log, &rotation, text);
+        let draft = log.rotated(&rotation, text);
         log.append(draft);
         log.key = new;
         log.fill(60);
@@ -111,7 +91,7 @@ fn a_retired_key_signs_nothing_that_counts() {
     let mut log = published(data.path(), 40);
     let old = SigningKey::parse(&log.key.private_text()).unwrap();
     let new = key(21, &log);
-    rotate(&mut log, new);
+    log.rotate(new);
     // Who has only the old key goes on with it.
     log.key = old;
     log.fill(60);
@@ -126,7 +106,7 @@ fn while_both_keys_sign_each_is_enough_and_both_must_hold() {
     let data = tempfile::tempdir().unwrap();
     let mut log = published(data.path(), 40);
     let (old, new) = (SigningKey::parse(&log.key.private_text()).unwrap(), key(21, &log));
-    rotate(&mut log, new);
+    log.rotate(new);
     log.fill(60);
     log.publish();
     let path = log.folder().checkpoint_path();
@@ -151,7 +131,7 @@ fn keys_that_changed_over_another_tree_or_out_of_turn_are_named() {
     let elsewhere = TestLog::new(&data.path().join("other"), 2);
     let wrong = KeyRotation::new(30, Hash([3; 32]), log.vkey(), new.verifier().clone()).unwrap();
     let signatures = [log.key.sign(&wrong.text()).unwrap(), new.sign(&wrong.text()).unwrap()];
-    let draft = draft(&mut log, &wrong, statement(&wrong, &signatures));
+    let draft = log.rotated(&wrong, statement(&wrong, &signatures));
     log.append(draft);
     log.key = new;
     // A replacement for a key that is not this log's.
@@ -161,7 +141,7 @@ fn keys_that_changed_over_another_tree_or_out_of_turn_are_named() {
             .unwrap();
     let text = out_of_turn.text();
     let signatures = [strange.sign(&text).unwrap(), next.sign(&text).unwrap()];
-    let draft = self::draft(&mut log, &out_of_turn, statement(&out_of_turn, &signatures));
+    let draft = log.rotated(&out_of_turn, statement(&out_of_turn, &signatures));
     log.append(draft);
     log.publish();
     let report = verify(data.path(), &log);
@@ -176,7 +156,7 @@ fn an_epoch_behind_a_rotation_is_reached_from_the_first_key() {
     let mut first = published(data.path(), 40);
     let origin = first.vkey();
     let new = key(21, &first);
-    rotate(&mut first, new);
+    first.rotate(new);
     let mut second = TestLog::new(data.path(), 2);
     let draft = first
         .draft(Kind::EpochClosed)
@@ -197,7 +177,7 @@ fn an_epoch_behind_a_rotation_is_reached_from_the_first_key() {
     second.append(draft);
     second.publish();
     let new = key(23, &second);
-    rotate(&mut second, new);
+    second.rotate(new);
     second.fill(20);
     second.publish();
     for key in [&origin, &first.vkey(), &second.vkey()] {
