@@ -316,17 +316,7 @@ impl Run<'_> {
         };
         let outcome = subject.check(&mut self.report.findings, progress)?;
         self.report.epochs.push(outcome.report);
-        for key in &outcome.keys {
-            if !self.keys.contains(key) {
-                self.keys.push(key.clone());
-            }
-        }
-        for link in &outcome.links {
-            let (Link::Next { key, .. } | Link::Previous { key, .. }) = link;
-            if !self.keys.contains(key) {
-                self.keys.push(key.clone());
-            }
-        }
+        self.take_keys(&outcome);
         self.checked.push(Checked {
             origin: checkpoint.origin().to_owned(),
             size: checkpoint.size(),
@@ -337,6 +327,19 @@ impl Run<'_> {
             whole: outcome.whole,
         });
         Ok(())
+    }
+
+    /// The keys to which an epoch leads: of its own log, and of its neighbours.
+    fn take_keys(&mut self, outcome: &epoch::Outcome) {
+        let linked = outcome.links.iter().map(|link| {
+            let (Link::Next { key, .. } | Link::Previous { key, .. }) = link;
+            key
+        });
+        for key in outcome.keys.iter().chain(linked) {
+            if !self.keys.contains(key) {
+                self.keys.push(key.clone());
+            }
+        }
     }
 
     /// The checkpoint that the log is held to, where `published` was found before anything else;
