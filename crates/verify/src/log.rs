@@ -315,8 +315,8 @@ impl Run<'_> {
             options: self.options,
         };
         let outcome = subject.check(&mut self.report.findings, progress)?;
-        self.report.epochs.push(outcome.report);
         self.take_keys(&outcome);
+        self.report.epochs.push(outcome.report);
         self.checked.push(Checked {
             origin: checkpoint.origin().to_owned(),
             size: checkpoint.size(),
