@@ -7,6 +7,9 @@ use crate::step::{Steps, cargo, execute, succeeds};
 /// The release of cargo-deny that deny.toml was written for.
 const CARGO_DENY: &str = "0.20.2";
 
+/// What a lean build leaves out, and tests and lints take in.
+pub(crate) const FEATURES: &str = "loggia-cli/pkcs11";
+
 /// Runs all of it.
 pub(crate) fn run() -> Result<()> {
     let mut steps = Steps::new(3);
@@ -22,7 +25,16 @@ pub(crate) fn format() -> Result<()> {
 
 /// No lint is hit, in tests neither.
 pub(crate) fn clippy() -> Result<()> {
-    execute(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+    execute(cargo().args([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--features",
+        FEATURES,
+        "--",
+        "-D",
+        "warnings",
+    ]))
 }
 
 /// Licences, bans and sources of the dependencies; skipped, loudly, without cargo-deny.

@@ -28,6 +28,7 @@ pub(crate) enum Part {
     Python,
     SshClient,
     Rsync,
+    Softhsm,
 }
 
 impl Part {
@@ -40,6 +41,7 @@ impl Part {
             Self::Python => "python3-venv",
             Self::SshClient => "openssh-client",
             Self::Rsync => "rsync",
+            Self::Softhsm => "softhsm2",
         }
     }
 
@@ -54,6 +56,7 @@ impl Part {
                 .iter()
                 .all(|name| repository::find_program(name).is_some()),
             Self::Rsync => repository::find_program("rsync").is_some(),
+            Self::Softhsm => repository::find_program("softhsm2-util").is_some(),
         }
     }
 }
@@ -67,6 +70,7 @@ pub(crate) const FOR_TESTS: &[Part] = &[
     Part::Python,
     Part::SshClient,
     Part::Rsync,
+    Part::Softhsm,
 ];
 /// What `demo` needs.
 pub(crate) const FOR_DEMONSTRATION: &[Part] = &[Part::Server, Part::Client, Part::SshClient];

@@ -35,7 +35,8 @@ pub(crate) fn run(options: &TestOptions) -> Result<()> {
     let mut command = cargo();
     command.args(["test", "--no-fail-fast"]);
     if !names_a_package(&options.rest) {
-        command.arg("--workspace");
+        // What is left out of a lean build is tested all the same.
+        command.args(["--workspace", "--features", lint::FEATURES]);
     }
     command.args(&options.rest);
     command.env("LOGGIA_CACHE", &cache);

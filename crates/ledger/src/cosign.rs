@@ -216,9 +216,13 @@ impl Cosigning {
         let folder = &self.ledger.shared().epoch.folder;
         let proof = consistency_proof(old_size, size, &folder.hash_reader(size))
             .map_err(|error| error.to_string())?;
-        // Only the log's own line: a body with everybody's would outgrow what witnesses accept.
-        let own = self.ledger.shared().key.verifier();
-        let of_log = |line: &&Signature| line.name() == own.name() && line.key_id() == own.id();
+        // Only the log's own lines: a body with everybody's would outgrow what witnesses accept.
+        // While its key changes there are two, and a witness may know either.
+        let signers = self.ledger.shared().signers.read();
+        let of_log = |line: &&Signature| {
+            let own = |key: &VerifierKey| key.name() == line.name() && key.id() == line.key_id();
+            signers.verifiers().iter().any(own)
+        };
         let lines = note.signatures().iter().filter(of_log).cloned().collect();
         let checkpoint = SignedNote::new(note.text(), lines).map_err(|error| error.to_string())?;
         Ok(AddCheckpoint { old_size, proof, checkpoint }.to_string())
@@ -305,8 +309,8 @@ impl Cosigning {
     fn rank(&self, note: &SignedNote) -> usize {
         let keys: Vec<VerifierKey> =
             self.peers.iter().flat_map(|peer| peer.witness.keys.iter().cloned()).collect();
-        let key = self.ledger.shared().key.verifier();
-        let opened = Checkpoint::verify_note(note, key, &keys);
+        let key = self.ledger.shared().key();
+        let opened = Checkpoint::verify_note(note, &key, &keys);
         let cosignatures = opened.map(|opened| opened.cosignatures).unwrap_or_default();
         match &self.policy {
             Some(policy) => usize::from(policy.quorum(&cosignatures) != Quorum::NotMet),
@@ -361,8 +365,8 @@ impl Cosigning {
         let Ok(note) = SignedNote::parse(&bytes) else { return Ok(None) };
         let keys: Vec<VerifierKey> =
             self.peers.iter().flat_map(|peer| peer.witness.keys.iter().cloned()).collect();
-        let key = self.ledger.shared().key.verifier();
-        let Ok(opened) = Checkpoint::verify_note(&note, key, &keys) else { return Ok(None) };
+        let key = self.ledger.shared().key();
+        let Ok(opened) = Checkpoint::verify_note(&note, &key, &keys) else { return Ok(None) };
         let (size, rank) = (opened.checkpoint.size(), self.rank(&note));
         let time_s = opened.cosignatures.iter().filter_map(|one| one.time_s).max().unwrap_or(0);
         let taken_us = i64::try_from(time_s).unwrap_or(0).saturating_mul(1_000_000);

@@ -3,20 +3,20 @@
 
 use crate::disk::Disk;
 use crate::error::LedgerError;
+use crate::keys::{EpochKeys, make_key};
 use crate::layout::Layout;
 use crate::ledger::{Ledger, LedgerOptions};
+use crate::signer::KeyElsewhere;
 use loggia_model::catalogue::Kind;
 use loggia_model::id::{ActorId, NodeId};
 use loggia_model::port::Append;
 use loggia_model::{EventDraft, Mint, Value};
 use loggia_tlog::VerifierKey;
-use loggia_tlog::note::SigningKey;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
-use zeroize::Zeroizing;
 
 /// How the log is named: `<base>/<cluster>/<node id>/e<epoch>`.
 #[derive(Debug, Clone)]
@@ -59,51 +59,17 @@ pub(crate) fn epoch_of(origin: &str) -> Option<u64> {
     origin.rsplit_once("/e")?.1.parse().ok()
 }
 
-/// The key of an epoch.
-pub(crate) struct EpochKey {
-    pub(crate) epoch: u64,
-    pub(crate) node: NodeId,
-    pub(crate) signing: SigningKey,
-}
-
-impl EpochKey {
-    /// The key of the newest epoch in the folder.
-    pub(crate) fn load_latest(layout: &Layout) -> Result<Self, LedgerError> {
-        let epoch =
-            layout.latest_epoch().map_err(|error| LedgerError::io(&layout.ledger(), error))?;
-        if epoch == 0 {
-            return Err(LedgerError::Absent(layout.data().to_owned()));
-        }
-        Self::load(layout, epoch)
-    }
-
-    fn load(layout: &Layout, epoch: u64) -> Result<Self, LedgerError> {
-        let path = layout.log_key(epoch);
-        let io = |error| LedgerError::io(&path, error);
-        if std::fs::metadata(&path).map_err(io)?.permissions().mode() & 0o077 != 0 {
-            return Err(LedgerError::KeyOpen(path));
-        }
-        let text = Zeroizing::new(std::fs::read_to_string(&path).map_err(io)?);
-        let signing = SigningKey::parse(text.trim_end())?;
-        let node = signing.name().rsplit('/').nth(1).and_then(|node| node.parse().ok());
-        let node = node.filter(|_| epoch_of(signing.name()) == Some(epoch));
-        let node =
-            node.ok_or_else(|| LedgerError::damaged(&path, "it is the key of another log"))?;
-        Ok(Self { epoch, node, signing })
-    }
-}
-
-/// The public halves of the keys of all epochs in a data folder. Whoever verifies with them trusts
+/// The public halves of all keys that the epochs in a data folder have had. Whoever verifies with them trusts
 /// the folder.
 ///
 /// # Errors
 /// Where there is no ledger, or a key cannot be read.
 pub fn own_log_keys(data: &Path) -> Result<Vec<VerifierKey>, LedgerError> {
     let layout = Layout::new(data);
-    let latest = EpochKey::load_latest(&layout)?;
-    let mut keys = vec![latest.signing.verifier().clone()];
+    let latest = EpochKeys::load_latest(&layout)?;
+    let mut keys = latest.verifiers();
     for epoch in 1..latest.epoch {
-        keys.push(EpochKey::load(&layout, epoch)?.signing.verifier().clone());
+        keys.extend(EpochKeys::load(&layout, epoch)?.verifiers());
     }
     Ok(keys)
 }
@@ -132,6 +98,16 @@ pub(crate) fn lock_folder(layout: &Layout) -> Result<File, LedgerError> {
 /// Makes the first epoch in a data folder: the key, owner-only, and the empty log. Gives the
 /// verification key, to be kept elsewhere. Never overwrites.
 pub fn init(data: &Path, name: &LogName, mint: &Mint) -> Result<String, LedgerError> {
+    init_with_key(data, name, mint, None)
+}
+
+/// As [`init`], with a key that lies elsewhere where `to` says so.
+pub fn init_with_key(
+    data: &Path,
+    name: &LogName,
+    mint: &Mint,
+    to: Option<KeyElsewhere<'_>>,
+) -> Result<String, LedgerError> {
     let layout = Layout::new(data);
     make_folder(data)?;
     make_folder(&layout.keys())?;
@@ -141,29 +117,24 @@ pub fn init(data: &Path, name: &LogName, mint: &Mint) -> Result<String, LedgerEr
     }
     let (unix_ms, random) = mint.id_parts();
     let origin = name.origin(NodeId::from_parts(unix_ms, random), 1)?;
-    begin_epoch(&layout, &origin, 1, mint)
+    let path = layout.log_key(1);
+    let (key, text) = make_key(&origin, to, mint, &path)?;
+    begin_epoch(&layout, 1, &text)?;
+    Ok(key.verifier().to_string())
 }
 
 /// Writes the key first: a crash in between leaves a key without a log, and the next try makes
 /// another epoch of the same number only after removing nothing, because the folder decides.
-fn begin_epoch(
-    layout: &Layout,
-    origin: &str,
-    epoch: u64,
-    mint: &Mint,
-) -> Result<String, LedgerError> {
-    let key = SigningKey::from_seed(origin, &mint.random())?;
+fn begin_epoch(layout: &Layout, epoch: u64, key_text: &str) -> Result<(), LedgerError> {
     let path = layout.log_key(epoch);
     let disk = Disk::default();
-    disk.replace(&path, format!("{}\n", *key.private_text()).as_bytes())
-        .map_err(|error| LedgerError::io(&path, error))?;
+    disk.replace(&path, key_text.as_bytes()).map_err(|error| LedgerError::io(&path, error))?;
     make_folder(&layout.ledger())?;
     let folder = layout.epoch(epoch);
     for part in ["", "wal", "log", "open"] {
         make_folder(&folder.join(part))?;
     }
-    disk.sync_folder(&layout.ledger()).map_err(|error| LedgerError::io(&folder, error))?;
-    Ok(key.verifier().to_string())
+    disk.sync_folder(&layout.ledger()).map_err(|error| LedgerError::io(&folder, error))
 }
 
 fn make_folder(path: &Path) -> Result<(), LedgerError> {
@@ -175,22 +146,27 @@ fn make_folder(path: &Path) -> Result<(), LedgerError> {
 /// where the old log still opens; the new one's first entry names the old in any case.
 ///
 /// `options` are those of the old epoch; gives the new verification key.
-pub async fn new_epoch(mut options: LedgerOptions, reason: &str) -> Result<String, LedgerError> {
+pub async fn new_epoch(
+    mut options: LedgerOptions,
+    to: Option<KeyElsewhere<'_>>,
+    reason: &str,
+) -> Result<String, LedgerError> {
     let layout = Layout::new(&options.data);
-    let old = EpochKey::load_latest(&layout)?;
+    let old = EpochKeys::load_latest(&layout)?;
     let epoch = old.epoch + 1;
-    let stem = old.signing.name().rsplit_once('/').map_or("", |(stem, _)| stem);
+    let stem = old.origin().rsplit_once('/').map_or("", |(stem, _)| stem);
     let origin = format!("{stem}/e{epoch}");
     let mint = options.mint.clone();
     let data = options.data.clone();
     let old_folder = crate::layout::EpochLayout::open(&layout.epoch(old.epoch))?.folder;
     // Made apart, so that the old epoch is still the newest while its last entry is written.
-    let key = SigningKey::from_seed(&origin, &mint.random())?;
+    let (key, key_text) = make_key(&origin, to, &mint, &layout.log_key(epoch))?;
     let vkey = key.verifier().to_string();
 
     let copy = options.checkpoint_copy.take();
     let mut closing = LedgerOptions::new(&data, mint.clone());
     closing.checkpoint_copy = copy.clone();
+    closing.keys = options.keys.clone();
     let closed = mint
         .draft(Kind::EpochClosed)
         .actor(ActorId::Node(old.node))
@@ -201,20 +177,14 @@ pub async fn new_epoch(mut options: LedgerOptions, reason: &str) -> Result<Strin
     if let Err(error) = &told {
         tracing::warn!(%error, "the old epoch does not open; only the new one names the other");
     }
-    let last =
-        crate::recover::read_checkpoint(&old_folder.checkpoint_path(), old.signing.verifier())
-            .unwrap_or_default();
+    // Opening it may have put its keys in order.
+    let old = EpochKeys::load(&layout, old.epoch)?;
+    let last = crate::recover::read_checkpoint(&old_folder.checkpoint_path(), &old.verifiers())
+        .unwrap_or_default();
 
     // The lock is free again here; whoever takes it meanwhile finds the old epoch, whole.
     let lock = lock_folder(&layout)?;
-    let path = layout.log_key(epoch);
-    let disk = Disk::default();
-    disk.replace(&path, format!("{}\n", *key.private_text()).as_bytes())
-        .map_err(|error| LedgerError::io(&path, error))?;
-    for part in ["wal", "log", "open"] {
-        make_folder(&layout.epoch(epoch).join(part))?;
-    }
-    disk.sync_folder(&layout.ledger()).map_err(|error| LedgerError::io(&layout.ledger(), error))?;
+    begin_epoch(&layout, epoch, &key_text)?;
     if let Some(copy) = &copy {
         // The old checkpoint stays beside it: it is the evidence of what was published.
         let kept = copy.with_extension(format!("e{}", old.epoch));
@@ -227,9 +197,9 @@ pub async fn new_epoch(mut options: LedgerOptions, reason: &str) -> Result<Strin
     let mut opened = mint
         .draft(Kind::EpochOpened)
         .actor(ActorId::Node(old.node))
-        .set("/detail/origin", old.signing.name())
+        .set("/detail/origin", old.origin())
         .set("/detail/key", vkey.as_str())
-        .set("/detail/previous_key", old.signing.verifier().to_string())
+        .set("/detail/previous_key", old.current.key.to_string())
         .set("/detail/reason", reason);
     if let Some(last) = last {
         opened = opened

@@ -1,9 +1,11 @@
 //! What can go wrong with a ledger, and whose turn it is then.
 
+use crate::signer::SignError;
 use loggia_tlog::checkpoint::CheckpointError;
 use loggia_tlog::note::NoteError;
 use loggia_tlog::tile::{BundleError, TileError};
 use loggia_verify::folder::FolderError;
+use loggia_verify::rotation::RotationError;
 use std::path::{Path, PathBuf};
 
 /// Why a ledger does not open, or does not go on.
@@ -55,6 +57,38 @@ pub enum LedgerError {
     /// Others than its owner can read the log's key.
     #[error("{0} can be read by others than its owner")]
     KeyOpen(PathBuf),
+    /// The log's key does not sign.
+    #[error("the log's key ({path}) does not sign: {source}")]
+    Signer {
+        /// The key file.
+        path: PathBuf,
+        /// Why.
+        source: SignError,
+    },
+    /// The log goes on under a key that is not here.
+    #[error("the log goes on under the key {key}, which is not among its keys")]
+    KeyMissing {
+        /// Its verification key.
+        key: String,
+    },
+    /// The key is one that the log does not know of yet.
+    #[error("the key {key} replaced another, of which the log says nothing")]
+    KeyAhead {
+        /// Its verification key.
+        key: String,
+    },
+    /// The key that the last rotation replaced still signs.
+    #[error("the last change of the key is not finished: {0} still signs")]
+    RotationUnderWay(PathBuf),
+    /// No replaced key is left to be retired.
+    #[error("no replaced key of the log signs any more")]
+    NothingToRetire,
+    /// No checkpoint came in time.
+    #[error("no checkpoint was signed in time")]
+    NoCheckpoint,
+    /// The two keys of a rotation do not go together.
+    #[error(transparent)]
+    Rotation(#[from] RotationError),
     /// There is no ledger here.
     #[error("there is no ledger in {0}")]
     Absent(PathBuf),
@@ -123,6 +157,29 @@ impl LedgerError {
                 "chmod 600 {}; if others may have read it, begin a new epoch",
                 path.display()
             )),
+            Self::Signer { path, .. } => Some(format!(
+                "{} says where the key lies; see whether that place is reachable, its PIN and its \
+                 module are right, and the key is the one named there. A replaced key that is gone \
+                 for good is retired: `loggia ledger retire-key`",
+                path.display()
+            )),
+            Self::KeyMissing { .. } => Some(
+                "restore the newest copy of the folder of keys. If the key is lost, begin a new \
+                 epoch: `loggia ledger new-epoch --reason TEXT`"
+                    .into(),
+            ),
+            Self::KeyAhead { .. } => Some(
+                "the ledger was restored from an older copy than the keys: restore the newest copy \
+                 of the data folder, or begin a new epoch with `loggia ledger new-epoch --reason \
+                 TEXT`"
+                    .into(),
+            ),
+            Self::RotationUnderWay(_) => Some(
+                "once every witness and verifier has the newer key: `loggia ledger retire-key`, \
+                 then rotate"
+                    .into(),
+            ),
+            Self::NoCheckpoint => Some("the gateway's log says what keeps checkpoints back".into()),
             Self::Absent(_) => Some("`loggia init` makes one".into()),
             _ => None,
         }

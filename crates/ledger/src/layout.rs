@@ -36,6 +36,16 @@ impl Layout {
         self.keys().join(format!("log-e{epoch}.key"))
     }
 
+    /// The key before (`previous`) or behind (`next`) the signing key of an epoch.
+    pub(crate) fn log_key_beside(&self, epoch: u64, which: &str) -> PathBuf {
+        self.keys().join(format!("log-e{epoch}.{which}.key"))
+    }
+
+    /// The public halves of the keys that an epoch has had before.
+    pub(crate) fn retired_keys(&self, epoch: u64) -> PathBuf {
+        self.keys().join(format!("log-e{epoch}.retired"))
+    }
+
     /// The folder of all epochs.
     pub fn ledger(&self) -> PathBuf {
         self.data.join("ledger")

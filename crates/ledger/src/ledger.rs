@@ -2,9 +2,10 @@
 
 use crate::cosign::{WitnessStanding, Witnessed};
 use crate::disk::Disk;
-use crate::epoch::{EpochKey, lock_folder};
+use crate::epoch::lock_folder;
 use crate::erase::{Blanks, Ordered};
 use crate::error::LedgerError;
+use crate::keys::EpochKeys;
 use crate::layout::{EpochLayout, Layout};
 use crate::metrics::LedgerMetrics;
 use crate::publish::{Publisher, make_segments};
@@ -12,6 +13,7 @@ use crate::recover::{Recovered, recover};
 use crate::segments::Segments;
 use crate::sequencer::{Chain, Sequencer, Standing};
 use crate::shared::{AbortOnPanic, Fed, Shared};
+use crate::signer::{KeyStore, LogSigners, SIGN_WAIT_MAX};
 use crate::subjects::Subjects;
 use crate::tail::{Tail, read_entries};
 use crate::tiles::Tiles;
@@ -24,7 +26,7 @@ use loggia_model::port::{
 };
 use loggia_model::{Draft, EventDraft, Fault, Mint, PublicError};
 use loggia_tlog::SignedNote;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, RwLock};
 use std::fs::File;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
@@ -65,6 +67,10 @@ pub struct LedgerOptions {
     pub last_words: Option<LastWords>,
     /// Called when the disk cannot be trusted any more.
     pub fatal: Fatal,
+    /// Where keys lie that are in no file of the data folder.
+    pub keys: Option<Arc<dyn KeyStore>>,
+    /// How long a signature by such a key may take.
+    pub sign_wait_max: Duration,
     /// What the log's witnesses know of it; see [`crate::ask_witnesses`].
     pub witnessed: Vec<Witnessed>,
     /// The very first entry of an epoch, before `node.boot`.
@@ -87,6 +93,8 @@ impl LedgerOptions {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             last_words: None,
             fatal: Arc::new(|_| std::process::abort()),
+            keys: None,
+            sign_wait_max: SIGN_WAIT_MAX,
             witnessed: Vec::new(),
             first: None,
         }
@@ -129,17 +137,22 @@ impl Ledger {
     pub fn open(options: LedgerOptions) -> Result<Self, LedgerError> {
         let layout = Layout::new(&options.data);
         let lock = lock_folder(&layout)?;
-        let key = EpochKey::load_latest(&layout)?;
-        let epoch = EpochLayout::open(&layout.epoch(key.epoch))?;
+        let mut keys = EpochKeys::load_latest(&layout)?;
+        let epoch = EpochLayout::open(&layout.epoch(keys.epoch))?;
         let copy = options.checkpoint_copy.clone();
-        let verifier = key.signing.verifier().clone();
         let recovered =
-            recover(&options.disk, &epoch, &verifier, copy.as_deref(), &options.witnessed)?;
+            recover(&options.disk, &epoch, &keys.verifiers(), copy.as_deref(), &options.witnessed)?;
+        // A crash in a change of the key leaves the files behind what the log says.
+        if keys.settle(&layout, &options.disk, recovered.standing.rotated.as_ref())? {
+            keys = EpochKeys::load(&layout, keys.epoch)?;
+        }
+        let signers = keys.signers(options.keys.as_deref(), options.sign_wait_max)?;
         let copy_present = copy.as_deref().is_some_and(std::path::Path::exists);
         let boot = next_boot(&options.disk, &layout, recovered.standing.boot)?;
 
-        let node = key.node;
-        let (shared, tiles, before) = assemble(&options, layout, epoch, key, recovered, boot)?;
+        let node = keys.node;
+        let place = Place { layout, epoch, node };
+        let (shared, tiles, before) = assemble(&options, place, signers, recovered, boot)?;
         let opening = begin_boot(&shared, &options, &before, node, copy_present)?;
         let (threads, flusher) = start_threads(&shared, tiles, options.checkpoint_interval);
         let (threads, flusher) = (Mutex::new(threads), Mutex::new(flusher));
@@ -163,7 +176,7 @@ impl Ledger {
 
     /// The log's verification key, to be kept elsewhere.
     pub fn verification_key(&self) -> String {
-        self.shared.key.verifier().to_string()
+        self.shared.key().to_string()
     }
 
     /// The folder of the open epoch.
@@ -174,6 +187,12 @@ impl Ledger {
     /// Entries below the last durable checkpoint; changes as the log is published.
     pub fn published(&self) -> watch::Receiver<u64> {
         self.shared.published.subscribe()
+    }
+
+    /// Since when no checkpoint could be published, and why; `None` where all is well.
+    pub fn unpublished(&self) -> Option<(Duration, String)> {
+        let unpublished = self.shared.unpublished.lock();
+        unpublished.as_ref().map(|(since, why)| (since.elapsed(), why.clone()))
     }
 
     /// Where the log's witnesses stand; empty where it has none.
@@ -287,14 +306,21 @@ fn next_boot(disk: &Disk, layout: &Layout, last: u64) -> Result<u64, LedgerError
     Ok(boot)
 }
 
-fn assemble(
-    options: &LedgerOptions,
+/// Which log of which node.
+struct Place {
     layout: Layout,
     epoch: EpochLayout,
-    key: EpochKey,
+    node: NodeId,
+}
+
+fn assemble(
+    options: &LedgerOptions,
+    place: Place,
+    signers: LogSigners,
     recovered: Recovered,
     boot: u64,
 ) -> Result<(Arc<Shared>, Tiles, Standing), LedgerError> {
+    let Place { layout, epoch, node } = place;
     let disk = options.disk.clone();
     let before = recovered.standing;
     let size = before.size;
@@ -317,7 +343,7 @@ fn assemble(
         disk.clone(),
         options.mint.clone(),
         Arc::clone(&segments),
-        key.node.to_string(),
+        node.to_string(),
         standing,
         segment,
         options.backlog_bytes_max,
@@ -340,7 +366,10 @@ fn assemble(
         published: watch::channel(recovered.published).0,
         shown: Mutex::new(shown),
         witnesses: Mutex::default(),
-        key: key.signing,
+        node,
+        origin: signers.origin().to_owned(),
+        signers: RwLock::new(signers),
+        unpublished: Mutex::default(),
         checkpoint_copy: options.checkpoint_copy.clone(),
         boot,
         boot_first_index: size,
@@ -432,7 +461,7 @@ fn boot_draft(
         .set("/detail/previous_boot", before.boot)
         .set("/detail/recovered", recovered)
         .set("/detail/clock", "system")
-        .set("/detail/epoch", crate::epoch::epoch_of(shared.key.name()).unwrap_or(1));
+        .set("/detail/epoch", crate::epoch::epoch_of(&shared.origin).unwrap_or(1));
     if clean {
         return draft;
     }
@@ -556,7 +585,7 @@ impl Append for Ledger {
     }
 
     fn origin(&self) -> String {
-        self.shared.key.name().to_owned()
+        self.shared.origin.clone()
     }
 }
 

@@ -28,6 +28,10 @@ pub struct LedgerMetrics {
     pub sync_lag_seconds: Histogram,
     /// Entries below the last durable checkpoint.
     pub checkpoint_size: Gauge,
+    /// Since when no checkpoint could be published, in seconds; 0 where all is well.
+    pub checkpoint_lag_s: Gauge,
+    /// Times that the log's key did not sign.
+    pub signer_failures: Counter,
     /// Appends that were refused because the ledger is paused.
     pub paused: Counter,
     /// Followers that broke and are fed no more.
@@ -49,6 +53,8 @@ impl Default for LedgerMetrics {
             syncs: Counter::default(),
             sync_lag_seconds: Histogram::new(exponential_buckets(0.000_5, 2.0, 12)),
             checkpoint_size: Gauge::default(),
+            checkpoint_lag_s: Gauge::default(),
+            signer_failures: Counter::default(),
             paused: Counter::default(),
             followers_dead: Gauge::default(),
             cosigned_size: Gauge::default(),
@@ -70,6 +76,10 @@ impl LedgerMetrics {
         group.register("sync_lag_seconds", "From write to disk", lag);
         let size = self.checkpoint_size.clone();
         group.register("checkpoint_size", "Entries below the last checkpoint", size);
+        let lag = self.checkpoint_lag_s.clone();
+        group.register("checkpoint_lag_seconds", "Since when no checkpoint was published", lag);
+        let failures = self.signer_failures.clone();
+        group.register("signer_failures", "Times that the log's key did not sign", failures);
         let dead = self.followers_dead.clone();
         group.register("followers_dead", "Followers that broke", dead);
         let (size, refused) = (self.cosigned_size.clone(), self.witness_refusals.clone());

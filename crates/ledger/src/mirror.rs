@@ -190,7 +190,7 @@ impl Mirror {
         let note = source.checkpoint().map_err(MirrorError::Source)?.ok_or(MirrorError::Nothing)?;
         let (checkpoint, key) = signed(&note, keys)?;
         let epoch = self.epoch(&checkpoint)?;
-        let own = read_checkpoint(&epoch.folder.checkpoint_path(), key)?;
+        let own = read_checkpoint(&epoch.folder.checkpoint_path(), keys)?;
         let (from, size) = (own.as_ref().map_or(0, Checkpoint::size), checkpoint.size());
         if from > size {
             return Err(MirrorError::Shrunk { shown: size, have: from });

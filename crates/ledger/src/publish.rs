@@ -6,13 +6,17 @@ use crate::error::LedgerError;
 use crate::resume;
 use crate::sequencer::Standing;
 use crate::shared::Shared;
+use crate::signer::{SignError, sign_all};
 use crate::tiles::Tiles;
+use loggia_model::catalogue::Kind;
+use loggia_model::id::ActorId;
 use loggia_model::port::AppendError;
 use loggia_tlog::SignedNote;
 use loggia_tlog::checkpoint::Checkpoint;
 use loggia_tlog::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Segments that are kept ready beyond what reserves ask for.
 pub(crate) const READY_SEGMENTS: usize = 2;
@@ -27,13 +31,15 @@ pub(crate) struct Publisher {
     told: bool,
     /// Whether the tiles are those of a round that failed half-way.
     stale: bool,
+    /// Whether the key did not sign the last time.
+    unsigned: bool,
     /// A checkpoint that is signed and recorded but not yet shown: no other is signed before it is.
     recorded: Option<(u64, SignedNote)>,
 }
 
 impl Publisher {
     pub(crate) fn new(shared: Arc<Shared>, tiles: Tiles, interval: Duration) -> Self {
-        Self { shared, tiles, interval, told: false, stale: false, recorded: None }
+        Self { shared, tiles, interval, told: false, stale: false, unsigned: false, recorded: None }
     }
 
     /// Publishes at each interval while the log grows, and once more when the ledger is closed in
@@ -71,8 +77,26 @@ impl Publisher {
                 return;
             }
         }
-        match self.show_recorded().and_then(|()| self.round()) {
-            Ok(()) => self.told = false,
+        let done = self.signs_again().and_then(|()| self.show_recorded());
+        let done = done.and_then(|()| self.round());
+        self.note_lag(done.as_ref().err());
+        match done {
+            Ok(()) => {
+                self.told = false;
+                if std::mem::take(&mut self.unsigned) {
+                    self.record_signer(Kind::SignerRestored, None);
+                }
+            }
+            // Nothing depends on checkpoints but the proof: events are taken as before.
+            Err(LedgerError::Signer { path, source }) => {
+                self.shared.metrics.signer_failures.inc();
+                let error = LedgerError::Signer { path, source: source.clone() };
+                self.wait_told(&error);
+                self.reload();
+                if !std::mem::replace(&mut self.unsigned, true) {
+                    self.record_signer(Kind::SignerFailed, Some(&source));
+                }
+            }
             Err(error) if error.is_full() => {
                 self.wait_told(&error);
                 self.reload();
@@ -86,6 +110,56 @@ impl Publisher {
             Err(LedgerError::Append(_)) => {}
             Err(error) => self.shared.fatal(&error.to_string()),
         }
+    }
+
+    /// Before a round that a signer is likely to end: a round writes all that is not published yet,
+    /// which is more each time.
+    fn signs_again(&self) -> Result<(), LedgerError> {
+        if self.unsigned {
+            for signer in self.shared.signers.read().of(self.shared.rotated().as_ref()) {
+                signer.probe().map_err(|source| self.no_signature(source))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn no_signature(&self, source: SignError) -> LedgerError {
+        let epoch = crate::epoch::epoch_of(&self.shared.origin).unwrap_or(1);
+        LedgerError::Signer { path: self.shared.layout.log_key(epoch), source }
+    }
+
+    /// Once for each time that the key stops signing, and signs again: an event makes the log grow.
+    fn record_signer(&self, kind: Kind, why: Option<&SignError>) {
+        let key = self.shared.key();
+        let published = *self.shared.published.borrow();
+        let mut sequencer = self.shared.sequencer.lock();
+        let draft = sequencer
+            .draft(kind)
+            .actor(ActorId::Node(self.shared.node))
+            .set("/detail/key", key.id().to_string())
+            .set("/detail/published_size", published)
+            .set_some("/detail/reason", why.map(SignError::code));
+        let written = draft.encode().map_err(AppendError::Draft);
+        let written = written.and_then(|draft| sequencer.stamp_all(std::slice::from_ref(&draft)));
+        drop(sequencer);
+        self.shared.work.notify_all();
+        if let Err(error) = written {
+            tracing::warn!(%error, "an event about the log's key could not be written");
+        }
+    }
+
+    /// Shows since when nothing could be published.
+    fn note_lag(&self, why: Option<&LedgerError>) {
+        let mut unpublished = self.shared.unpublished.lock();
+        let Some(why) = why else {
+            *unpublished = None;
+            self.shared.metrics.checkpoint_lag_s.set(0);
+            return;
+        };
+        let since = unpublished.as_ref().map_or_else(Instant::now, |(since, _)| *since);
+        let lag_s = i64::try_from(since.elapsed().as_secs()).unwrap_or(i64::MAX);
+        self.shared.metrics.checkpoint_lag_s.set(lag_s);
+        *unpublished = Some((since, why.to_string()));
     }
 
     /// Says once in a while of waiting that checkpoints wait.
@@ -127,8 +201,10 @@ impl Publisher {
 
         // 4. The checkpoint, durable in the write-ahead log before it leaves the process. A crash
         //    after this finds it there and holds the next checkpoint to it.
-        let checkpoint = Checkpoint::new(self.shared.key.name(), standing.size, self.tiles.root())?;
-        let note = checkpoint.sign(&self.shared.key)?;
+        let checkpoint = Checkpoint::new(&self.shared.origin, standing.size, self.tiles.root())?;
+        let signers = self.shared.signers.read().of(standing.rotated.as_ref());
+        let note = sign_all(checkpoint.to_string(), &signers)
+            .map_err(|source| self.no_signature(source))?;
         self.shared.sequencer.lock().checkpoint_record(note.to_string().as_bytes())?;
         crate::flush::flush(&self.shared)?;
 

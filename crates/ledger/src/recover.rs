@@ -11,6 +11,7 @@ use crate::tail::{from_files, read_entries};
 use crate::tiles::Tiles;
 use loggia_model::Event;
 use loggia_model::port::Committed;
+use loggia_tlog::SignedNote;
 use loggia_tlog::checkpoint::Checkpoint;
 use loggia_tlog::merkle::{CompactRange, root_of};
 use loggia_tlog::note::VerifierKey;
@@ -36,15 +37,15 @@ pub(crate) struct Recovered {
 pub(crate) fn recover(
     disk: &Disk,
     layout: &EpochLayout,
-    key: &VerifierKey,
+    keys: &[VerifierKey],
     copy: Option<&Path>,
     witnessed: &[Witnessed],
 ) -> Result<Recovered, LedgerError> {
     // 1. What stands there: the checkpoint in the folder, and what the write-ahead log has beyond.
-    let checkpoint = read_checkpoint(&layout.folder.checkpoint_path(), key)?;
+    let checkpoint = read_checkpoint(&layout.folder.checkpoint_path(), keys)?;
     let mut published = checkpoint.as_ref().map_or(0, Checkpoint::size);
     let mut wal = read_wal(layout, published)?;
-    let recorded = wal.checkpoints.iter().map(|note| open(note, key, &layout.wal));
+    let recorded = wal.checkpoints.iter().map(|note| open(note, keys, &layout.wal));
     let recorded = recorded.collect::<Result<Vec<Checkpoint>, _>>()?;
 
     // 2. What the page cache shows may not be on disk: after this it is. A crash before it finds
@@ -56,14 +57,15 @@ pub(crate) fn recover(
     let mut promised: Vec<(String, Checkpoint)> =
         recorded.iter().map(|one| (shown(&layout.wal), one.clone())).collect();
     if let Some(copy) = copy
-        && let Some(checkpoint) = read_checkpoint(copy, key)?
+        && let Some(checkpoint) = read_checkpoint(copy, keys)?
     {
         promised.push((shown(copy), checkpoint));
     }
     let path = layout.folder.checkpoint_path();
     promised.extend(checkpoint.map(|checkpoint| (shown(&path), checkpoint)));
     let found = published + wal.beyond.len() as u64;
-    for Witnessed { place, what, .. } in witnessed.iter().filter(|one| one.origin == key.name()) {
+    let of_this = |one: &&Witnessed| keys.iter().any(|key| key.name() == one.origin);
+    for Witnessed { place, what, .. } in witnessed.iter().filter(of_this) {
         match what {
             Known::Checkpoint(checkpoint) => promised.push((place.clone(), checkpoint.clone())),
             Known::Size(known) if *known > found => {
@@ -126,20 +128,23 @@ fn show(
     Ok(())
 }
 
-/// The signed checkpoint in a file; `None` where the file is absent.
+/// The checkpoint in a file, signed by one of the keys that its log has had; `None` where the file
+/// is absent.
 pub(crate) fn read_checkpoint(
     path: &Path,
-    key: &VerifierKey,
+    keys: &[VerifierKey],
 ) -> Result<Option<Checkpoint>, LedgerError> {
     match std::fs::read(path) {
-        Ok(bytes) => open(&bytes, key, path).map(Some),
+        Ok(bytes) => open(&bytes, keys, path).map(Some),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(LedgerError::io(path, error)),
     }
 }
 
-fn open(note: &[u8], key: &VerifierKey, path: &Path) -> Result<Checkpoint, LedgerError> {
-    Checkpoint::open(note, key).map_err(|error| LedgerError::damaged(path, error))
+fn open(note: &[u8], keys: &[VerifierKey], path: &Path) -> Result<Checkpoint, LedgerError> {
+    let note = SignedNote::parse(note).map_err(|error| LedgerError::damaged(path, error))?;
+    let opened = Checkpoint::verify_by_any(&note, keys);
+    opened.map(|(checkpoint, _)| checkpoint).map_err(|error| LedgerError::damaged(path, error))
 }
 
 struct Wal {

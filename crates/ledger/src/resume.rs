@@ -7,6 +7,8 @@ use crate::sequencer::{Chain, Standing};
 use loggia_model::catalogue::Kind;
 use loggia_model::event::Event;
 use loggia_model::{LeafHash, Value};
+use loggia_tlog::VerifierKey;
+use loggia_verify::rotation::KeyRotation;
 use std::borrow::Cow;
 
 /// The bytes of the file; `root` is that of the tree at the standing's size, in hex.
@@ -30,6 +32,7 @@ pub(crate) fn encode(standing: &Standing, root: &str) -> Vec<u8> {
             ("what", Value::from(what)),
         ])
     });
+    let rotated = standing.rotated.as_ref().map(|key| ("rotated", Value::from(key.to_string())));
     Value::Object(
         [
             ("boot", Value::count(standing.boot)),
@@ -43,6 +46,7 @@ pub(crate) fn encode(standing: &Standing, root: &str) -> Vec<u8> {
             ("size", Value::count(standing.size)),
         ]
         .into_iter()
+        .chain(rotated)
         .map(|(key, value)| (Cow::Borrowed(key), value))
         .collect(),
     )
@@ -65,6 +69,9 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<(Standing, String)> {
         clean: all.get("clean") == Some(&Value::Bool(true)),
         ..Standing::default()
     };
+    if let Some(key) = all.get("rotated") {
+        standing.rotated = Some(VerifierKey::parse(key.as_str()?).ok()?);
+    }
     for id in array("changes")? {
         standing.changes.push(id.as_str()?.parse().ok()?);
     }
@@ -110,6 +117,9 @@ pub(crate) fn advance(standing: &mut Standing, event: &Event, head: LeafHash) {
     if kind == Some(Kind::ConfigChange) {
         standing.changes.push(event.id);
     }
+    if let Some(Ok(rotation)) = KeyRotation::of(event) {
+        standing.rotated = Some(rotation.new_key().clone());
+    }
     let (Some(place), Some(actor)) = (event.session, event.actor) else { return };
     if kind == Some(Kind::SessionEnd) {
         standing.sessions.remove(&place.id);
@@ -125,11 +135,14 @@ pub(crate) fn advance(standing: &mut Standing, event: &Event, head: LeafHash) {
 mod tests {
     use super::*;
     use loggia_model::id::{ActorId, EventId, PersonId, SessionId};
+    use loggia_tlog::SigningKey;
 
     #[test]
     fn a_standing_round_trips_and_nonsense_is_not_used() {
         let mut standing =
             Standing { size: 9, boot: 2, seq: 4, last_time_us: 77, ..Standing::default() };
+        let key = SigningKey::from_seed("log.example/e1", &[8; 32]).unwrap();
+        standing.rotated = Some(key.verifier().clone());
         standing.changes.push(EventId::from_parts(1, [1; 10]));
         standing.sessions.insert(
             SessionId::from_parts(1, [2; 10]),

@@ -22,6 +22,7 @@ use loggia_model::event::{DraftError, Role, Stamp};
 use loggia_model::id::{ActorId, EventId, SessionId};
 use loggia_model::port::{AppendError, Appended, Committed};
 use loggia_model::{Draft, Event, LeafHash, Mint};
+use loggia_tlog::VerifierKey;
 use loggia_verify::wal::{HEADER_BYTES, RecordType, encode_record, record_bytes};
 use std::collections::HashMap;
 use std::fs::File;
@@ -68,6 +69,8 @@ pub(crate) struct Standing {
     pub(crate) changes: Vec<EventId>,
     /// Orders to destroy that are on record and not carried out to the end.
     pub(crate) orders: Vec<Ordered>,
+    /// The key that the last rotation has made the log's.
+    pub(crate) rotated: Option<VerifierKey>,
     /// Whether the last entry is the boot's `node.shutdown`.
     pub(crate) clean: bool,
 }

@@ -7,16 +7,19 @@ use crate::layout::{EpochLayout, Layout};
 use crate::metrics::LedgerMetrics;
 use crate::segments::Segments;
 use crate::sequencer::Sequencer;
+use crate::signer::LogSigners;
 use crate::subjects::{Sealed, Subjects};
 use crate::tail::Tail;
 use loggia_model::Draft;
+use loggia_model::id::NodeId;
 use loggia_model::port::{AppendError, Fatal, Follow};
 use loggia_tlog::SignedNote;
-use loggia_tlog::note::SigningKey;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, RwLock};
 use std::path::PathBuf;
 use std::sync::Arc;
+
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 pub(crate) struct Shared {
     pub(crate) disk: Disk,
@@ -43,7 +46,12 @@ pub(crate) struct Shared {
     pub(crate) shown: Mutex<Option<(u64, SignedNote)>>,
     /// Where the witnesses stand.
     pub(crate) witnesses: Mutex<Vec<WitnessStanding>>,
-    pub(crate) key: SigningKey,
+    pub(crate) node: NodeId,
+    /// Name of the log.
+    pub(crate) origin: String,
+    pub(crate) signers: RwLock<LogSigners>,
+    /// Since when no checkpoint could be published, and why.
+    pub(crate) unpublished: Mutex<Option<(Instant, String)>>,
     pub(crate) checkpoint_copy: Option<PathBuf>,
     pub(crate) boot: u64,
     /// Index of the boot's first entry.

@@ -357,10 +357,13 @@ impl Witness {
     pub fn look(dir: &Path, logs: &[VerifierKey]) -> Result<Vec<Remembered>, WitnessError> {
         let own = Self::public_keys(dir)?;
         let mut found = Vec::new();
-        for key in logs {
-            let (origin, place) = (key.name().to_owned(), place_of(key.name()));
+        let mut origins: Vec<&str> = logs.iter().map(VerifierKey::name).collect();
+        origins.sort_unstable();
+        origins.dedup();
+        for origin in origins {
+            let (origin, place) = (origin.to_owned(), place_of(origin));
             let path = dir.join("logs").join(&place).join("checkpoint");
-            let standing = load(&path, std::slice::from_ref(key), &own)?;
+            let standing = load(&path, logs, &own)?;
             found.push(remembered(dir, origin, place, &standing));
         }
         Ok(found)

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use loggia_ledger::{
     Answer, AskWitness, CosignLimits, Cosigning, Disk, Ledger, LedgerError, LedgerOptions, LogName,
     NotCosigned, PeerState, Witness, WitnessOptions, WitnessPeer, Witnessed, ask_witnesses, init,
-    new_epoch,
+    new_epoch, retire_key, rotate_key,
 };
 use loggia_model::catalogue::Kind;
 use loggia_model::id::ActorId;
@@ -455,9 +455,56 @@ async fn a_folder_with_another_history_is_refused_and_a_new_epoch_goes_on() {
         Err(LedgerError::Forked { known: at, .. }) => assert_eq!(at, known),
         other => panic!("{other:?}"),
     }
-    new_epoch(world.options(), "restored").await.unwrap();
+    new_epoch(world.options(), None, "restored").await.unwrap();
     let options = world.options_with(witnessed);
     Ledger::open(options).unwrap().close("test").unwrap();
+}
+
+#[tokio::test]
+async fn a_witness_follows_a_new_key_while_both_sign_and_is_told_it_before_the_old_one_goes() {
+    let mut world = World::new(1);
+    let ledger = world.open();
+    published(&ledger).await;
+    world.cosigning(&ledger, None).round().await;
+    let before = world.cosigned().0;
+    ledger.close("test").unwrap();
+    drop(ledger);
+    let new = rotate_key(world.options(), None, "yearly").await.unwrap();
+    let new = VerifierKey::parse(&new).unwrap();
+
+    // It still has the old key alone: what it is asked about at a start, and what it is sent.
+    let wait = Duration::from_secs(5);
+    let witnessed = ask_witnesses(&world.data(), &world.peers(), wait).await.unwrap();
+    assert_eq!(witnessed.len(), 1);
+    let ledger = Arc::new(Ledger::open(world.options_with(witnessed)).unwrap());
+    let size = published(&ledger).await;
+    world.cosigning(&ledger, None).round().await;
+    let (cosigned, quorum, _) = world.cosigned();
+    assert!(cosigned > before && cosigned == size && quorum == Quorum::Met);
+    let note = world.read("cosigned");
+    assert!([&world.key, &new].iter().all(|key| Checkpoint::open(&note, key).is_ok()));
+    ledger.close("test").unwrap();
+    drop(ledger);
+
+    // Too early: it refuses, loudly, and its evidence is none.
+    retire_key(&world.data()).unwrap();
+    let ledger = world.open();
+    published(&ledger).await;
+    let cosigning = world.cosigning(&ledger, None);
+    cosigning.round().await;
+    let told = events(&ledger, Kind::WitnessRefused).await;
+    assert!(told.len() == 1 && told[0].contains("\"signature\""), "{told:?}");
+    drop(cosigning);
+    // Once it has the new key it goes on from what it remembers.
+    world.neighbours.clear();
+    let both = [world.key.clone(), new.clone()];
+    world.neighbours.push(world.neighbour("w0", &both));
+    let size = published(&ledger).await;
+    world.cosigning(&ledger, None).round().await;
+    let note = SignedNote::parse(&world.read("cosigned")).unwrap();
+    let opened = Checkpoint::verify_note(&note, &new, &world.witness_keys()).unwrap();
+    assert_eq!((opened.checkpoint.size(), opened.cosignatures.len()), (size, 2));
+    ledger.close("test").unwrap();
 }
 
 #[tokio::test]

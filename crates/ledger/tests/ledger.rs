@@ -531,7 +531,8 @@ async fn an_older_copy_of_the_folder_is_refused_and_a_second_gateway_too() {
         }
         other => panic!("an older copy was let in: {other:?}"),
     }
-    let vkey = loggia_ledger::new_epoch(world.options(), "restored from backup").await.unwrap();
+    let vkey =
+        loggia_ledger::new_epoch(world.options(), None, "restored from backup").await.unwrap();
     assert!(vkey.contains("/e2+"), "{vkey}");
     let ledger = world.open();
     let events = check(&ledger, &vkey);

@@ -188,6 +188,23 @@ catalogue! {
          plain("/detail/root", "root of the previous epoch's last checkpoint (base64)"),
          sealed("/detail/reason", "why the operator opened a new epoch")],
         [("/detail/size", "70000"), ("/detail/reason", "\"restored from backup\"")];
+    KeyRotated = "key.rotated", "The log goes on under a new key; the old and the new one sign that.", [Config],
+        [plain("/detail/key", "the verification key from here on"),
+         plain("/detail/previous_key", "the verification key until here"),
+         plain("/detail/size", "entries of the log when both keys signed"),
+         plain("/detail/root", "root of their tree (base64)"),
+         plain("/detail/statement", "the statement as a signed note, with the signatures of both keys"),
+         sealed("/detail/reason", "why the operator changed the key")],
+        [("/detail/size", "70000"), ("/detail/reason", "\"yearly\"")];
+    SignerFailed = "signer.failed", "The log's key does not sign; checkpoints wait, the log grows.", [Config],
+        [plain("/detail/key", "id of the key"),
+         plain("/detail/published_size", "entries of the last checkpoint"),
+         plain("/detail/reason", "stable code: refused, slow, false_signature")],
+        [("/detail/key", "\"e21d8431\""), ("/detail/published_size", "70000"), ("/detail/reason", "\"slow\"")];
+    SignerRestored = "signer.restored", "The log's key signs again.", [Config],
+        [plain("/detail/key", "id of the key"),
+         plain("/detail/published_size", "entries of the last checkpoint before")],
+        [("/detail/key", "\"e21d8431\""), ("/detail/published_size", "70000")];
     StrangerRefused = "stranger.refused", "A connection ended before anyone was identified.", [Session],
         [plain("/detail/listener", "which door"),
          plain("/detail/reason", "stable code of the refusal"),

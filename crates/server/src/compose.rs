@@ -114,6 +114,7 @@ pub fn ledger_options(config: &Config) -> LedgerOptions {
     let fatal = Arc::clone(&options.fatal);
     options.last_words = Some(crate::recordings::last_words(&config.data, &options.mint, fatal));
     options.checkpoint_copy = Some(checkpoint_copy(config));
+    options.keys = crate::log_key::store();
     options.binary_hash = binary_hash();
     options.config_hash =
         toml::to_string(config).ok().map(|text| hex::encode(Sha256::digest(text.as_bytes())));

@@ -189,7 +189,14 @@ fn key_permissions(keys: &Path) -> Vec<Finding> {
         return vec![finding(Severity::Bad, "keys", message)];
     };
     let mut findings = Vec::new();
+    let mut replaced = Vec::new();
     for entry in entries.filter_map(Result::ok) {
+        if entry.file_name().to_string_lossy().ends_with(".previous.key") {
+            let message = "a log key that was replaced still signs";
+            replaced.push(finding(Severity::Warning, "keys", message).hint(
+                "once every witness and auditor has the new one: `loggia ledger retire-key`",
+            ));
+        }
         let public = entry.file_name() == "ca.pem";
         let mode = entry.metadata().map(|meta| meta.permissions().mode() & 0o077).unwrap_or(0o077);
         if mode != 0 && !public {
@@ -200,6 +207,7 @@ fn key_permissions(keys: &Path) -> Vec<Finding> {
     if findings.is_empty() {
         findings.push(finding(Severity::Good, "keys", "only their owner can read the keys"));
     }
+    findings.extend(replaced);
     findings
 }
 

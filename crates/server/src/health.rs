@@ -44,6 +44,11 @@ async fn ready(State(parts): State<Arc<Parts>>) -> Response {
     // What is promised stays promised without them: they are told of, and stop nothing.
     let witnesses = crate::witnesses::sentence(&parts.ledger.witnesses());
     body.insert("witnesses".to_owned(), witnesses.into());
+    let checkpoints = match parts.ledger.unpublished() {
+        None => "ok".to_owned(),
+        Some((since, why)) => format!("none for {} s: {why}", since.as_secs()),
+    };
+    body.insert("checkpoints".to_owned(), checkpoints.into());
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(body)).into_response()
 }

@@ -31,7 +31,7 @@ pub struct Initialised {
 }
 
 /// Makes everything for one gateway. Never overwrites: where a file or a ledger is already, nothing
-/// is changed.
+/// is changed. `key` is the URI of where the log's key is to lie; without it, in a file.
 ///
 /// # Errors
 /// Where something exists, or cannot be written.
@@ -40,6 +40,7 @@ pub async fn init(
     data: &Path,
     administrator: &str,
     name: &LogName,
+    key: Option<&str>,
 ) -> anyhow::Result<Initialised> {
     anyhow::ensure!(
         is_name(administrator),
@@ -48,8 +49,10 @@ pub async fn init(
     anyhow::ensure!(!config_file.exists(), "{} exists already", config_file.display());
     let data = std::path::absolute(data)?;
     let config = Config::over(&data);
-    let verification_key =
-        loggia_ledger::init(&data, name, &crate::system::mint()).map_err(explain)?;
+    let store = crate::log_key::store();
+    let to = crate::log_key::elsewhere(store.as_deref(), key)?;
+    let mint = crate::system::mint();
+    let verification_key = loggia_ledger::init_with_key(&data, name, &mint, to).map_err(explain)?;
 
     let foundation = Foundation::open(&config).await?;
     let secret: [u8; 32] = foundation.mint.random();
@@ -85,12 +88,40 @@ pub async fn init(
 }
 
 /// Begins a new epoch of the log because the operator says so; gives the new verification key.
+/// `key` is as in [`init`].
 ///
 /// # Errors
 /// Where the folder is in use, or cannot be written.
-pub async fn new_epoch(config: &Config, reason: &str) -> anyhow::Result<String> {
+pub async fn new_epoch(config: &Config, key: Option<&str>, reason: &str) -> anyhow::Result<String> {
     anyhow::ensure!(!reason.trim().is_empty(), "a reason is needed; it stands in the log");
-    loggia_ledger::new_epoch(ledger_options(config), reason).await.map_err(explain)
+    let options = ledger_options(config);
+    let store = options.keys.clone();
+    let to = crate::log_key::elsewhere(store.as_deref(), key)?;
+    loggia_ledger::new_epoch(options, to, reason).await.map_err(explain)
+}
+
+/// Puts the log under a new key; gives the new verification key. `key` is as in [`init`].
+///
+/// # Errors
+/// Where the folder is in use or cannot be written, or the last replaced key still signs.
+pub async fn rotate_key(
+    config: &Config,
+    key: Option<&str>,
+    reason: &str,
+) -> anyhow::Result<String> {
+    anyhow::ensure!(!reason.trim().is_empty(), "a reason is needed; it stands in the log");
+    let options = ledger_options(config);
+    let store = options.keys.clone();
+    let to = crate::log_key::elsewhere(store.as_deref(), key)?;
+    loggia_ledger::rotate_key(options, to, reason).await.map_err(explain)
+}
+
+/// Removes the key that the last rotation replaced; gives its verification key.
+///
+/// # Errors
+/// Where the folder is in use, or there is none.
+pub fn retire_key(config: &Config) -> anyhow::Result<String> {
+    loggia_ledger::retire_key(&config.data).map_err(explain)
 }
 
 impl Foundation {

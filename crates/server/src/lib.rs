@@ -13,6 +13,7 @@ mod erasure;
 mod health;
 pub mod init;
 mod live;
+mod log_key;
 mod openapi;
 mod receipt;
 mod recordings;

@@ -104,18 +104,24 @@ impl SystemSecrets {
         {
             return Err("the gateway's own files are no secrets for targets".to_owned());
         }
-        let file = std::fs::File::open(&place).map_err(say)?;
-        if !file.metadata().map_err(say)?.is_file() {
-            return Err("not a file".to_owned());
-        }
-        let mut text = String::new();
-        let length = file.take(SECRET_BYTES_MAX + 1).read_to_string(&mut text).map_err(say)?;
-        if length as u64 > SECRET_BYTES_MAX {
-            return Err(format!("more than {SECRET_BYTES_MAX} bytes are no secret"));
-        }
-        text.truncate(text.trim_end_matches(['\n', '\r']).len());
-        Ok(text)
+        read_secret(&place)
     }
+}
+
+/// A secret in a file; newlines at its end do not count.
+pub(crate) fn read_secret(place: &Path) -> Result<String, String> {
+    let say = |error: std::io::Error| error.to_string();
+    let file = std::fs::File::open(place).map_err(say)?;
+    if !file.metadata().map_err(say)?.is_file() {
+        return Err("not a file".to_owned());
+    }
+    let mut text = String::new();
+    let length = file.take(SECRET_BYTES_MAX + 1).read_to_string(&mut text).map_err(say)?;
+    if length as u64 > SECRET_BYTES_MAX {
+        return Err(format!("more than {SECRET_BYTES_MAX} bytes are no secret"));
+    }
+    text.truncate(text.trim_end_matches(['\n', '\r']).len());
+    Ok(text)
 }
 
 impl Secrets for SystemSecrets {

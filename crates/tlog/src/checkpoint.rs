@@ -192,6 +192,29 @@ impl Checkpoint {
         Ok(CosignedCheckpoint { checkpoint, cosignatures })
     }
 
+    /// Verifies the checkpoint of a log that may have changed its key: at least one of those `keys`
+    /// that bear its name has signed it, and none of them falsely. Gives those that have, in the
+    /// order of the note.
+    ///
+    /// # Errors
+    /// As [`verify_note`](Self::verify_note).
+    pub fn verify_by_any(
+        note: &SignedNote,
+        keys: &[VerifierKey],
+    ) -> Result<(Self, Vec<VerifierKey>), CheckpointError> {
+        let checkpoint = Self::parse(note.text())?;
+        let of_log =
+            |key: &&VerifierKey| key.name() == checkpoint.origin && key.kind() == KeyKind::Ed25519;
+        let of_log: Vec<VerifierKey> = keys.iter().filter(of_log).cloned().collect();
+        if of_log.is_empty() {
+            let expected = keys.first().map_or_else(String::new, |key| key.name().to_owned());
+            return Err(CheckpointError::OriginMismatch { expected, found: checkpoint.origin });
+        }
+        let verified = note.verify(&of_log).map_err(CheckpointError::Signature)?;
+        let by = verified.into_iter().map(|signature| signature.key.clone()).collect();
+        Ok((checkpoint, by))
+    }
+
     /// Signs the checkpoint as the log whose name is its origin.
     ///
     /// A log must never sign a checkpoint that is inconsistent with one it has signed

@@ -131,6 +131,18 @@ pub struct Signature {
 }
 
 impl Signature {
+    /// A signature of this key from its bytes, as a key that is kept elsewhere gives them. Whether it
+    /// holds only [`SignedNote::verify`] says.
+    ///
+    /// # Errors
+    /// [`NoteError::SignatureLine`] where there are no bytes.
+    pub fn new(key: &VerifierKey, bytes: Vec<u8>) -> Result<Self, NoteError> {
+        if bytes.is_empty() {
+            return Err(NoteError::SignatureLine { line: 1 });
+        }
+        Ok(Self { name: key.name().to_owned(), key_id: key.id(), bytes })
+    }
+
     /// Parses one line, without its newline.
     ///
     /// # Errors

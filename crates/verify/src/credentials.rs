@@ -190,7 +190,7 @@ impl Head {
         let cosigned = folder.cosigned_bytes()?;
         let Some(bytes) = folder.checkpoint_bytes()? else { return Ok(None) };
         let Signed::By(signed) = signed::read(&bytes, &trust.keys) else { return Ok(None) };
-        let (checkpoint, key) = *signed;
+        let signed::By { checkpoint, key, .. } = *signed;
         let judged = |witnesses: &WitnessTrust| {
             let note = SignedNote::parse(&cosigned?).ok()?;
             witnesses.judge(&note, &key).ok().filter(|one| one.quorum == Quorum::Met)

@@ -6,6 +6,7 @@ use crate::proof::{verify_proof, verify_proof_via};
 use crate::recording::check::{Claim, Ending};
 use crate::recording::reader::{Held, ReadError, Reader};
 use crate::recording::{self, Head};
+use crate::rotation::KeyRotation;
 use crate::signed;
 use crate::wal::{HEADER_BYTES, Header, RecordType, decode_record, encode_record};
 use loggia_model::event::Event;
@@ -136,6 +137,7 @@ fn entry(leaf: &[u8], disclosure: &[u8]) {
     if let Ok(event) = Event::parse(leaf) {
         assert!(event.whole.to_bytes() == leaf, "an event that is written otherwise");
         let _ = Disclosure::open(disclosure, event.sealed().unwrap_or(&Object::new()));
+        let _ = KeyRotation::of(&event);
     }
 }
 
@@ -146,6 +148,7 @@ mod tests {
     use crate::testlog::TestLog;
     use crate::wal::HEADER_BYTES;
     use loggia_model::catalogue::Kind;
+    use loggia_tlog::SigningKey;
     use loggia_tlog::tile::{bundle_encode, open_encode};
     use std::path::Path;
 
@@ -199,5 +202,10 @@ mod tests {
         for size in [0, 1, log.size()] {
             put(&format!("checkpoint-{size}"), 4, &[&log.checkpoint(size)]);
         }
+        // The last, so that nothing else of this log changes with it.
+        let new = SigningKey::from_seed(log.key.name(), &[9; 32]).unwrap();
+        let at = log.rotate(new) as usize;
+        let bundle = bundle_encode(&[&log.entries[at].0]).unwrap();
+        put("bundle-rotated", 1, &[&[0], &bundle]);
     }
 }

@@ -4,7 +4,8 @@
 //! Start reading at [`folder`]: how a log lies on disk, read without trust. [`log`] checks all
 //! of it, [`session`] what may not be missing, [`witnessed`] who else has signed for it, [`proof`]
 //! one event by itself, [`recording`] what was typed and shown, [`monitor`] a log over time,
-//! [`credentials`] what targets accepted; [`report`] says what was found.
+//! [`credentials`] what targets accepted, [`rotation`] how a log changes its key; [`report`] says
+//! what was found.
 #![forbid(unsafe_code)]
 
 pub mod credentials;
@@ -16,6 +17,7 @@ pub mod monitor;
 pub mod proof;
 pub mod recording;
 pub mod report;
+pub mod rotation;
 pub mod session;
 mod signed;
 pub mod subject_keys;

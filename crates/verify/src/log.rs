@@ -10,6 +10,7 @@
 //! - [`tree`]: their hashes in order: root and tiles.
 //! - [`head`]: the checkpoint that all is held to.
 //! - [`cosigned`]: what witnesses say of it.
+//! - [`rotated`]: the keys that the log has had.
 //! - [`tail`]: the write-ahead log beside and behind the tree.
 
 use crate::erased::{self, EpochErased};
@@ -28,6 +29,7 @@ mod cosigned;
 mod epoch;
 mod head;
 mod recordings;
+pub(crate) mod rotated;
 mod tail;
 mod tree;
 
@@ -115,14 +117,18 @@ pub(crate) struct EpochFolder {
 /// What an epoch's checkpoint file is, seen with the keys at hand.
 enum Standing {
     None,
-    Signed(Box<(Checkpoint, VerifierKey)>),
+    Signed(Box<signed::By>),
     Altered(String),
+    /// Signed in the name of a known log by a key that is not known.
+    OtherKey(String),
     Foreign(String),
 }
 
 /// The checkpoint that a log is held to.
 struct Held {
     checkpoint: Checkpoint,
+    /// As it was signed.
+    note: SignedNote,
     /// Entries under `log/checkpoint`.
     published: u64,
     /// A larger one, of whose tree only the write-ahead log has the entries.
@@ -139,6 +145,7 @@ enum Link {
 /// An epoch that was checked.
 struct Checked {
     origin: String,
+    /// The newest that it has had.
     key: VerifierKey,
     folder: LogFolder,
     label: String,
@@ -181,7 +188,7 @@ pub fn verify_folder(
     };
     let mut waiting = epochs(dir)?;
     // An epoch may bring the key of its neighbour, before or behind it.
-    while let Some((place, standing)) = run.next_with_a_key(&waiting)? {
+    while let Some((place, standing)) = run.next_with_a_key(&waiting, &known)? {
         let epoch = waiting.remove(place);
         run.check(epoch, standing, &known, progress)?;
     }
@@ -211,16 +218,52 @@ struct Run<'a> {
 impl Run<'_> {
     /// The first epoch that can be judged with the keys at hand.
     fn next_with_a_key(
-        &self,
+        &mut self,
         waiting: &[EpochFolder],
+        known: &[KnownCheckpoint],
     ) -> Result<Option<(usize, Standing)>, VerifyError> {
         for (place, epoch) in waiting.iter().enumerate() {
-            match standing(&epoch.folder, &self.keys)? {
+            match self.standing_of(&epoch.folder, known)? {
                 Standing::Foreign(_) => {}
                 standing => return Ok(Some((place, standing))),
             }
         }
         Ok(None)
+    }
+
+    /// Reads the checkpoint of an epoch with the keys at hand, and those to which its entries lead
+    /// from them where the keys at hand are not all that have signed for it.
+    fn standing_of(
+        &mut self,
+        folder: &LogFolder,
+        known: &[KnownCheckpoint],
+    ) -> Result<Standing, VerifyError> {
+        let found = standing(folder, &self.keys)?;
+        let strange =
+            |note: &SignedNote| matches!(signed::judge(note, &self.keys), Signed::OtherKey(_));
+        let cosigned = match folder.cosigned_bytes() {
+            Ok(bytes) => bytes.and_then(|bytes| SignedNote::parse(&bytes).ok()),
+            Err(FolderError::TooLarge { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let origin = match &found {
+            Standing::OtherKey(_) => None,
+            Standing::Signed(signed) => Some(signed.checkpoint.origin().to_owned()),
+            _ => return Ok(found),
+        };
+        let mine = known.iter().filter(|one| Some(one.checkpoint.origin()) == origin.as_deref());
+        let mut others = cosigned.iter().chain(mine.map(|known| &known.note));
+        if !matches!(found, Standing::OtherKey(_)) && !others.any(strange) {
+            return Ok(found);
+        }
+        let wrong = rotated::learn(folder, &mut self.keys)?;
+        Ok(match standing(folder, &self.keys)? {
+            Standing::OtherKey(why) => {
+                let wrong: String = wrong.iter().map(|wrong| format!("; {wrong}")).collect();
+                Standing::Altered(format!("{why}{wrong}"))
+            }
+            standing => standing,
+        })
     }
 
     fn check(
@@ -236,9 +279,9 @@ impl Run<'_> {
             Standing::None => without_checkpoint(&label, &folder, &self.keys, findings)?,
             standing => standing,
         };
-        let (checkpoint, key) = match standing {
+        let signed::By { checkpoint, note, key } = match standing {
             Standing::Signed(signed) => *signed,
-            Standing::Altered(why) => {
+            Standing::Altered(why) | Standing::OtherKey(why) => {
                 let file = join(&label, "log/checkpoint");
                 findings.add(Verdict::Tampered, Place::file(file), why);
                 return Ok(());
@@ -249,12 +292,15 @@ impl Run<'_> {
             }
             Standing::None => return Ok(()),
         };
-        let gathered = cosigned::gather(&label, &folder, &key, known, self.witnesses, findings)?;
-        let (held, mut trees) = self.head(&label, &folder, checkpoint, &key)?;
+        // All that the log has had, as far as they are known by now.
+        let keys: Vec<VerifierKey> =
+            self.keys.iter().filter(|one| one.name() == key.name()).cloned().collect();
+        let gathered = cosigned::gather(&label, &folder, &keys, known, self.witnesses, findings)?;
+        let (held, mut trees) = self.head(&label, &folder, (checkpoint, note), &keys)?;
         trees.extend(gathered.trees);
         let (checkpoint, unpublished) = (held.checkpoint, held.newer);
         for known in known.iter().filter(|known| known.checkpoint.origin() == key.name()) {
-            trees.push(known.open(&key)?);
+            trees.push(known.open(&keys)?);
         }
         let subject = epoch::Subject {
             root: self.root,
@@ -263,24 +309,21 @@ impl Run<'_> {
             checkpoint: &checkpoint,
             published: Some(held.published),
             newer: unpublished.as_ref(),
+            note: &held.note,
             key: &key,
+            keys: &keys,
             known: &trees,
             brackets: &gathered.brackets,
             cosigned: gathered.best,
             options: self.options,
         };
         let outcome = subject.check(&mut self.report.findings, progress)?;
+        self.take_keys(&outcome);
         self.report.epochs.push(outcome.report);
-        for link in &outcome.links {
-            let (Link::Next { key, .. } | Link::Previous { key, .. }) = link;
-            if !self.keys.contains(key) {
-                self.keys.push(key.clone());
-            }
-        }
         self.checked.push(Checked {
             origin: checkpoint.origin().to_owned(),
             size: checkpoint.size(),
-            key,
+            key: outcome.newest,
             folder,
             label,
             links: outcome.links,
@@ -290,23 +333,39 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// The keys to which an epoch leads: of its own log, and of its neighbours.
+    fn take_keys(&mut self, outcome: &epoch::Outcome) {
+        let linked = outcome.links.iter().map(|link| {
+            let (Link::Next { key, .. } | Link::Previous { key, .. }) = link;
+            key
+        });
+        for key in outcome.keys.iter().chain(linked) {
+            if !self.keys.contains(key) {
+                self.keys.push(key.clone());
+            }
+        }
+    }
+
     /// The checkpoint that the log is held to, where `published` was found before anything else;
     /// and the trees that it must contain.
     fn head(
         &mut self,
         label: &str,
         folder: &LogFolder,
-        published: Checkpoint,
-        key: &VerifierKey,
+        published: (Checkpoint, SignedNote),
+        keys: &[VerifierKey],
     ) -> Result<(Held, Vec<Known>), VerifyError> {
-        let records = head::records(folder, key, published.size())?;
+        let records = head::records(folder, keys, published.0.size())?;
         // A writer at work may have published what it recorded; so this is read after that.
         let now = match folder.checkpoint_bytes() {
-            Ok(bytes) => bytes.and_then(|bytes| Checkpoint::open(&bytes, key).ok()),
+            Ok(bytes) => bytes.and_then(|bytes| match signed::read(&bytes, keys) {
+                Signed::By(signed) => Some((signed.checkpoint, signed.note)),
+                _ => None,
+            }),
             Err(FolderError::TooLarge { .. }) => None,
             Err(error) => return Err(error.into()),
         };
-        let published = now.unwrap_or(published);
+        let (published, note) = now.unwrap_or(published);
         let size = published.size();
         if let Some(what) = head::put_back(size, &records) {
             let place = Place::file(join(label, "log/checkpoint"));
@@ -316,10 +375,10 @@ impl Run<'_> {
         let tree = Known { size, root: published.root() };
         Ok(match newer {
             Some(newer) if newer.has_tree(folder, size)? => {
-                let held = Held { checkpoint: newer.checkpoint, published: size, newer: None };
-                (held, vec![tree])
+                let head::Recorded { checkpoint, note, .. } = newer;
+                (Held { checkpoint, note, published: size, newer: None }, vec![tree])
             }
-            newer => (Held { checkpoint: published, published: size, newer }, Vec::new()),
+            newer => (Held { checkpoint: published, note, published: size, newer }, Vec::new()),
         })
     }
 
@@ -414,9 +473,9 @@ impl Run<'_> {
                 continue;
             }
             // Its log is not among those checked. That accuses the folder only if it is genuine.
-            match self.keys.iter().find(|key| key.name() == origin) {
-                Some(key) => {
-                    known.open(key)?;
+            match self.keys.iter().any(|key| key.name() == origin) {
+                true => {
+                    known.open(&self.keys)?;
                     let what = format!(
                         "the log {origin}, of which a checkpoint over {} entries is known, is not \
                          here or could not be checked",
@@ -424,7 +483,7 @@ impl Run<'_> {
                     );
                     self.report.findings.add(Verdict::Tampered, Place::default(), what);
                 }
-                None => return Err(known.refused(format!("its log {origin} has no known key"))),
+                false => return Err(known.refused(format!("its log {origin} has no known key"))),
             }
         }
         Ok(())
@@ -490,14 +549,12 @@ fn without_checkpoint(
     if !matches!(now, Standing::None) {
         return Ok(now);
     }
-    for key in keys {
-        let records = head::records(folder, key, 0)?;
-        if matches!(self::standing(folder, keys)?, Standing::None)
-            && let Some(what) = head::put_back(0, &records)
-        {
-            findings.add(Verdict::Tampered, place, what);
-            return Ok(Standing::None);
-        }
+    let records = head::records(folder, keys, 0)?;
+    if matches!(self::standing(folder, keys)?, Standing::None)
+        && let Some(what) = head::put_back(0, &records)
+    {
+        findings.add(Verdict::Tampered, place, what);
+        return Ok(Standing::None);
     }
     // A crash in the very first round of publishing leaves tiles that nothing has signed yet; the
     // write-ahead log then still begins with the first entry.
@@ -526,6 +583,7 @@ fn standing(folder: &LogFolder, keys: &[VerifierKey]) -> Result<Standing, Verify
     Ok(match signed::read(&bytes, keys) {
         Signed::By(signed) => Standing::Signed(signed),
         Signed::Altered(why) => Standing::Altered(why),
+        Signed::OtherKey(why) => Standing::OtherKey(why),
         Signed::Foreign(origin) => Standing::Foreign(origin),
     })
 }
@@ -543,10 +601,10 @@ impl KnownCheckpoint {
     }
 
     /// The tree that it speaks of, once its signature holds.
-    fn open(&self, key: &VerifierKey) -> Result<Known, VerifyError> {
-        let opened = Checkpoint::verify_note(&self.note, key, &[])
+    fn open(&self, keys: &[VerifierKey]) -> Result<Known, VerifyError> {
+        let (checkpoint, _) = Checkpoint::verify_by_any(&self.note, keys)
             .map_err(|error| self.refused(error.to_string()))?;
-        Ok(Known { size: opened.checkpoint.size(), root: opened.checkpoint.root() })
+        Ok(Known { size: checkpoint.size(), root: checkpoint.root() })
     }
 }
 

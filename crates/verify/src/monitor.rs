@@ -57,9 +57,9 @@ where
 {
     let mut monitored = Monitored { trust: "operator_trusted_only", ..Monitored::default() };
     let place = || Place::file("checkpoint");
-    let (newest, key) = match signed::read(&seen.checkpoint, keys) {
+    let signed::By { checkpoint: newest, key, .. } = match signed::read(&seen.checkpoint, keys) {
         Signed::By(signed) => *signed,
-        Signed::Altered(why) => {
+        Signed::Altered(why) | Signed::OtherKey(why) => {
             monitored.findings.add(Verdict::Tampered, place(), why);
             return monitored;
         }
@@ -71,7 +71,7 @@ where
     };
     monitored.origin = newest.origin().to_owned();
     monitored.size = newest.size();
-    let watched = Watched { newest: &newest, key: &key, tree };
+    let watched = Watched { newest: &newest, keys, tree };
     if let Some(bytes) = &seen.remembered {
         monitored.remembered_size =
             watched.hold(bytes, "what was seen before", &mut monitored.findings);
@@ -80,7 +80,7 @@ where
         let place = format!("the copy of the witness {witness}");
         let of_this_log = |bytes: &&Vec<u8>| {
             let claimed = SignedNote::parse(bytes).ok().map(|note| Checkpoint::parse(note.text()));
-            !matches!(claimed, Some(Ok(claimed)) if claimed.origin() != watched.key.name())
+            !matches!(claimed, Some(Ok(claimed)) if claimed.origin() != newest.origin())
         };
         let size = bytes.as_ref().filter(of_this_log);
         let size = size.and_then(|bytes| watched.hold(bytes, &place, &mut monitored.findings));
@@ -98,7 +98,7 @@ where
 
 struct Watched<'a, T> {
     newest: &'a Checkpoint,
-    key: &'a VerifierKey,
+    keys: &'a [VerifierKey],
     tree: T,
 }
 
@@ -113,10 +113,15 @@ where
     fn hold(&self, note: &[u8], place: &str, findings: &mut Findings) -> Option<u64> {
         let at = || Place::file(place);
         // Only what the log itself has signed binds it.
-        let earlier = match Checkpoint::open(note, self.key) {
-            Ok(earlier) => earlier,
-            Err(error) => {
-                let what = format!("not a checkpoint of this log: {error}");
+        let what = match signed::read(note, self.keys) {
+            Signed::By(signed) if signed.key.name() == self.newest.origin() => Ok(signed),
+            Signed::By(_) | Signed::Foreign(_) => Err("another log's".to_owned()),
+            Signed::Altered(why) | Signed::OtherKey(why) => Err(why),
+        };
+        let earlier = match what {
+            Ok(signed) => signed.checkpoint,
+            Err(why) => {
+                let what = format!("not a checkpoint of this log: {why}");
                 findings.add(Verdict::Incomplete, at(), what);
                 return None;
             }

@@ -307,9 +307,9 @@ pub fn verify_proof_via(
 ) -> Result<Proven, Unproven> {
     let proof = TlogProof::parse(proof)
         .map_err(|error| unproven(Verdict::Tampered, format!("not a proof: {error}")))?;
-    let (checkpoint, key) = match signed::judge(&proof.checkpoint, &trust.keys) {
+    let signed::By { checkpoint, key, .. } = match signed::judge(&proof.checkpoint, &trust.keys) {
         Signed::By(signed) => *signed,
-        Signed::Altered(why) => {
+        Signed::Altered(why) | Signed::OtherKey(why) => {
             return Err(unproven(Verdict::Tampered, format!("the checkpoint in the proof: {why}")));
         }
         Signed::Foreign(origin) => {

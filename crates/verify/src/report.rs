@@ -244,6 +244,8 @@ pub struct EpochReport {
     pub size: u64,
     /// Root of their tree.
     pub root: Hash,
+    /// Verification key of the log: the newest, where it changed.
+    pub key: String,
     /// Time of the last of them, microseconds since 1970; unknown where events were not read.
     pub last_time_us: Option<i64>,
     /// Boots of the gateway in it.
@@ -378,6 +380,7 @@ impl EpochReport {
             "origin": self.origin,
             "size": self.size,
             "root": self.root.to_base64(),
+            "key": self.key,
             "last_time_us": self.last_time_us,
             "boots": self.boots,
             "sessions_ended": self.sessions_ended,

@@ -1,6 +1,7 @@
 //! Writes small logs for tests, the way the ledger writes large ones, and lets tests spoil them.
 
 use crate::folder::LogFolder;
+use crate::rotation::KeyRotation;
 use crate::wal::{HEADER_BYTES, Header, RecordType, encode_record, file_name, record_bytes};
 use loggia_model::catalogue::Kind;
 use loggia_model::envelope::{Content, KeyId, SubjectKey, seal};
@@ -194,6 +195,28 @@ impl TestLog {
     pub(crate) fn end(&mut self, open: Open) -> u64 {
         let draft = self.in_session(open, Kind::SessionEnd).set("/detail/reason", "client_closed");
         self.append(draft)
+    }
+
+    /// Goes on under `new`, which from here on signs alone.
+    pub(crate) fn rotate(&mut self, new: SigningKey) -> u64 {
+        let checkpoint = Checkpoint::open(&self.checkpoint(self.size()), &self.vkey()).unwrap();
+        let (size, root) = (checkpoint.size(), checkpoint.root());
+        let rotation = KeyRotation::new(size, root, self.vkey(), new.verifier().clone()).unwrap();
+        let signatures = [&self.key, &new].map(|key| key.sign(&rotation.text()).unwrap());
+        let statement = rotation.statement(signatures.to_vec()).unwrap().to_string();
+        let draft = self.rotated(&rotation, statement);
+        self.key = new;
+        self.append(draft)
+    }
+
+    /// The entry of a rotation, with any statement.
+    pub(crate) fn rotated(&mut self, rotation: &KeyRotation, statement: String) -> EventDraft {
+        self.draft(Kind::KeyRotated)
+            .set("/detail/key", rotation.new_key().to_string())
+            .set("/detail/previous_key", rotation.old().to_string())
+            .set("/detail/size", rotation.size())
+            .set("/detail/root", rotation.root().to_base64())
+            .set("/detail/statement", statement)
     }
 
     /// A session of so many statements with their results.

@@ -65,7 +65,10 @@ impl Monitor {
         let (ca_file, witnesses) = (self.ca_file.as_deref(), QuorumOptions::addresses(trust));
         let copies = WitnessCopies::new(ca_file, &witnesses)?;
         // Witnesses first: a log that grows meanwhile is beyond what they have seen.
-        let origins: Vec<&str> = trust.keys.iter().map(|key| key.name()).collect();
+        let mut origins: Vec<&str> = trust.keys.iter().map(|key| key.name()).collect();
+        // A log may have several keys, one after the other.
+        origins.sort_unstable();
+        origins.dedup();
         let (copies, silent) = copies.get(&origins).await;
         silent.iter().for_each(|why| say(&format!("warning: {why}")));
         let folder = Path::new(&self.log);

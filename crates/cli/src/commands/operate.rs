@@ -58,13 +58,22 @@ pub(crate) struct Init {
     /// Second part of the log's name, for ever: [a-z0-9-]+
     #[arg(long, default_value = "main", value_name = "NAME")]
     cluster: String,
+    /// Where the log's key is to lie: a PKCS#11 URI; without it in a file of the data folder
+    #[arg(long, value_name = "URI")]
+    key: Option<String>,
 }
 
 impl Init {
     pub(super) async fn run(self, context: &Context) -> Done {
         let name = LogName { base: self.log_base, cluster: self.cluster };
-        let made =
-            loggia_server::init::init(&self.file.config, &self.data, &self.admin, &name).await?;
+        let made = loggia_server::init::init(
+            &self.file.config,
+            &self.data,
+            &self.admin,
+            &name,
+            self.key.as_deref(),
+        )
+        .await?;
         let (config, data) = (made.config_file.display(), made.data.display());
         let code = made.enrolment_code.reveal();
         let object = json!({
@@ -231,6 +240,38 @@ pub(super) async fn wait_for_signal() -> Done<&'static str> {
 pub(crate) enum Ledger {
     /// Begin a new epoch of the log, because the one on disk is not the one that was published
     NewEpoch(NewEpoch),
+    /// Go on under a new key: the same log, signed by the old key and the new one
+    RotateKey(RotateKey),
+    /// Remove the key that the last rotation replaced: only the new one signs from here on
+    RetireKey(RetireKey),
+}
+
+/// Goes on under a new key.
+#[derive(Debug, Args)]
+#[command(
+    before_help = "Example:
+  loggia ledger rotate-key --config ./loggia.toml --reason 'yearly'",
+    after_help = "The gateway must not run. Until `loggia ledger retire-key` both keys sign: give the \
+        new one to every witness and verifier meanwhile."
+)]
+pub(crate) struct RotateKey {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Why; it stands in the log
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// Where the new key is to lie: a PKCS#11 URI; without it in a file of the data folder
+    #[arg(long, value_name = "URI")]
+    key: Option<String>,
+}
+
+/// Removes the replaced key.
+#[derive(Debug, Args)]
+#[command(before_help = "Example:
+  loggia ledger retire-key --config ./loggia.toml")]
+pub(crate) struct RetireKey {
+    #[command(flatten)]
+    file: ConfigFile,
 }
 
 /// Begins a new epoch.
@@ -243,12 +284,28 @@ pub(crate) struct NewEpoch {
     /// Why; it stands in the log
     #[arg(long, value_name = "TEXT")]
     reason: String,
+    /// Where the new key is to lie: a PKCS#11 URI; without it in a file of the data folder
+    #[arg(long, value_name = "URI")]
+    key: Option<String>,
 }
 
 impl Ledger {
     pub(super) async fn run(self, context: &Context) -> Done {
-        let Self::NewEpoch(args) = self;
-        let key = loggia_server::init::new_epoch(&args.file.load()?, &args.reason).await?;
+        use loggia_server::init::{new_epoch, retire_key, rotate_key};
+        let key = match self {
+            Self::NewEpoch(args) => {
+                new_epoch(&args.file.load()?, args.key.as_deref(), &args.reason).await?
+            }
+            Self::RotateKey(args) => {
+                rotate_key(&args.file.load()?, args.key.as_deref(), &args.reason).await?
+            }
+            Self::RetireKey(args) => {
+                let key = retire_key(&args.file.load()?)?;
+                context.out.either(&json!({ "retired_key": key }), || key.clone())?;
+                say("Whoever still holds this key is led to the new one by the log itself.");
+                return Ok(());
+            }
+        };
         context.out.either(&json!({ "verification_key": key }), || key.clone())?;
         say("Keep this verification key where this machine cannot change it.");
         Ok(())

@@ -133,3 +133,85 @@ fn a_trial_needs_nothing_but_the_url_and_the_line_it_prints_works() {
     let verified = Command::new("sh").args(["-c", &command]).output().unwrap();
     assert_eq!(verified.status.code(), Some(0), "{}", stderr(&verified));
 }
+
+#[test]
+fn the_log_goes_on_under_a_new_key_and_the_old_one_leads_to_it() {
+    let mut gateway = gateway();
+    let refused = gateway.run(None, &["ledger", "rotate-key", "--reason", "yearly"]).unwrap();
+    assert!(stderr(&refused).contains("another gateway"), "{}", stderr(&refused));
+    gateway.stop().unwrap();
+    let made = gateway.succeed(None, &["ledger", "rotate-key", "--reason", "yearly"]).unwrap();
+    let new = made.trim().to_owned();
+    assert!(new.contains("/e1+") && new != gateway.key, "{made}");
+    let verify = |gateway: &GatewayUnderTest, key: &str| {
+        let mut command = gateway.command(None);
+        command.arg("verify").arg(&gateway.data).args(["--json", "--key", key]).output().unwrap()
+    };
+    let signatures = |gateway: &GatewayUnderTest| {
+        let note = std::fs::read_to_string(gateway.data.join("ledger/e1/log/checkpoint")).unwrap();
+        note.lines().filter(|line| line.starts_with('\u{2014}')).count()
+    };
+    for retired in [false, true] {
+        if retired {
+            let told = gateway.succeed(None, &["ledger", "retire-key"]).unwrap();
+            assert_eq!(told.trim(), gateway.key);
+        }
+        gateway.start_again().unwrap();
+        let output = psql(&gateway, "alice", "disk").args(["-c", "select 7"]).output().unwrap();
+        assert_eq!(stdout(&output), "7", "{}", stderr(&output));
+        gateway.stop().unwrap();
+        assert_eq!(signatures(&gateway), if retired { 1 } else { 2 });
+        for key in [&gateway.key, &new] {
+            let verified = verify(&gateway, key);
+            assert_eq!(verified.status.code(), Some(0), "{}", stdout(&verified));
+            let report: serde_json::Value = serde_json::from_str(&stdout(&verified)).unwrap();
+            assert_eq!(report["epochs"][0]["key"], new.as_str(), "{report}");
+        }
+    }
+    let whole = gateway.run(None, &["fsck", &gateway.data.display().to_string()]).unwrap();
+    assert!(whole.status.success(), "{}", stderr(&whole));
+}
+
+/// SoftHSM2 stands for the token. Without the feature, or the module, nothing of it is tested.
+#[cfg(feature = "pkcs11")]
+#[test]
+fn a_log_is_begun_with_its_key_in_a_token_and_verified_without_it() {
+    let module = "/usr/lib/softhsm/libsofthsm2.so";
+    if !Path::new(module).is_file() {
+        eprintln!("SKIPPED: {module} is not here, so PKCS#11 was NOT tested: apt install softhsm2");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::create_dir(at("tokens")).unwrap();
+    let tokens = format!("directories.tokendir = {}\n", at("tokens").display());
+    std::fs::write(at("softhsm2.conf"), tokens).unwrap();
+    let run = |program: &Path, arguments: &[&str]| {
+        let mut command = Command::new(program);
+        command.args(arguments).env("SOFTHSM2_CONF", at("softhsm2.conf"));
+        command.env("LOG_PIN", "2718").env("STATE_DIRECTORY", at("state")).output().unwrap()
+    };
+    let token = ["--init-token", "--free", "--label", "audit", "--so-pin", "31415926"];
+    let token = [token.as_slice(), &["--pin", "2718"]].concat();
+    let made = run(Path::new("softhsm2-util"), &token);
+    assert!(made.status.success(), "{}", stderr(&made));
+
+    let (config, data) = (at("loggia.toml"), at("data"));
+    let (config, data) = (config.display().to_string(), data.display().to_string());
+    let uri = format!("pkcs11:token=audit;object=log?module-path={module}&pin-source=env:LOG_PIN");
+    let init = ["--json", "init", "--config", &config, "--data", &data, "--key"];
+    let made = run(&program(), &[init.as_slice(), &[&uri]].concat());
+    assert!(made.status.success(), "{}", stderr(&made));
+    let made: serde_json::Value = serde_json::from_str(&stdout(&made)).unwrap();
+    let key = made["verification_key"].as_str().unwrap();
+
+    // Who verifies needs neither the token nor the module.
+    let verified = Command::new(program()).args(["verify", &data, "--key", key]).output().unwrap();
+    assert_eq!(verified.status.code(), Some(0), "{}", stdout(&verified));
+    let rotate = ["ledger", "rotate-key", "--config", &config, "--reason", "out of the token"];
+    let filed = run(&program(), &rotate);
+    assert!(filed.status.success(), "{}", stderr(&filed));
+    let verified = Command::new(program()).args(["verify", &data, "--key", key]).output().unwrap();
+    assert_eq!(verified.status.code(), Some(0), "{}", stdout(&verified));
+    assert!(stdout(&verified).contains(stdout(&filed).trim()), "{}", stdout(&verified));
+}

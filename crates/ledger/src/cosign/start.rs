@@ -2,8 +2,8 @@
 //! from it, is a restored copy or another history.
 
 use super::WitnessPeer;
-use crate::epoch::EpochKey;
 use crate::error::LedgerError;
+use crate::keys::EpochKeys;
 use crate::layout::{EpochLayout, Layout};
 use futures::future::join_all;
 use loggia_tlog::merkle::root_of;
@@ -42,14 +42,15 @@ pub async fn ask_witnesses(
     wait_max: Duration,
 ) -> Result<Vec<Witnessed>, LedgerError> {
     let layout = Layout::new(data);
-    let epoch = EpochKey::load_latest(&layout)?;
-    let key = epoch.signing.verifier();
+    let epoch = EpochKeys::load_latest(&layout)?;
+    let keys = epoch.verifiers();
+    let keys = keys.as_slice();
     let path = layout.epoch(epoch.epoch).join("log/checkpoint");
     let own = std::fs::read(&path).ok().and_then(|bytes| SignedNote::parse(&bytes).ok());
     let asked = witnesses.iter().map(|witness| {
         let own = own.as_ref();
         async move {
-            match tokio::time::timeout(wait_max, ask(witness, key, own)).await {
+            match tokio::time::timeout(wait_max, ask(witness, keys, own)).await {
                 Ok(Ok(known)) => known,
                 Ok(Err(why)) => {
                     tracing::warn!(witness = witness.name, why, "a witness could not be asked");
@@ -72,10 +73,10 @@ pub async fn ask_witnesses(
 /// [`LedgerError::Behind`], [`LedgerError::Forked`]; or what cannot be read.
 pub fn compare(data: &Path, witnessed: &Witnessed) -> Result<u64, LedgerError> {
     let layout = Layout::new(data);
-    let key = EpochKey::load_latest(&layout)?;
-    let epoch = EpochLayout::open(&layout.epoch(key.epoch))?;
+    let keys = EpochKeys::load_latest(&layout)?;
+    let epoch = EpochLayout::open(&layout.epoch(keys.epoch))?;
     let path = epoch.folder.checkpoint_path();
-    let own = crate::recover::read_checkpoint(&path, key.signing.verifier())?;
+    let own = crate::recover::read_checkpoint(&path, &keys.verifiers())?;
     let found = own.map_or(0, |checkpoint| checkpoint.size());
     let (known, root) = match &witnessed.what {
         Known::Checkpoint(checkpoint) => (checkpoint.size(), Some(checkpoint.root())),
@@ -97,19 +98,21 @@ pub fn compare(data: &Path, witnessed: &Witnessed) -> Result<u64, LedgerError> {
 
 async fn ask(
     witness: &WitnessPeer,
-    key: &VerifierKey,
+    keys: &[VerifierKey],
     own: Option<&SignedNote>,
 ) -> Result<Option<Witnessed>, String> {
+    let origin = keys.first().map(VerifierKey::name).unwrap_or_default();
     let known = |what| Witnessed {
         place: format!("the witness {}", witness.name),
-        origin: key.name().to_owned(),
+        origin: origin.to_owned(),
         what,
     };
-    match witness.ask.latest(key.name()).await {
+    match witness.ask.latest(origin).await {
         Ok(Some(bytes)) => {
             // Only what the log itself has signed binds it; a witness may show anything.
-            let checkpoint =
-                Checkpoint::open(&bytes, key).map_err(|error| format!("it shows: {error}"))?;
+            let note = SignedNote::parse(&bytes).map_err(|error| format!("it shows: {error}"))?;
+            let (checkpoint, _) = Checkpoint::verify_by_any(&note, keys)
+                .map_err(|error| format!("it shows: {error}"))?;
             return Ok(Some(known(Known::Checkpoint(checkpoint))));
         }
         Ok(None) => {}

@@ -1,6 +1,7 @@
 //! One bundle by itself: its entries against the tile beside it, its events, its disclosures.
 //! Needs nothing of other bundles, so that many can be looked at at once.
 
+use super::rotated::Rotated;
 use super::{Known, Link, VerifyError, relative};
 use crate::erased::{Erasure, GoneOne};
 use crate::folder::{FolderError, Found, Items, LogFolder};
@@ -45,6 +46,7 @@ pub(super) struct Looked {
     /// Of each entry whose hash the tile confirms and which is an event.
     pub(super) facts: Vec<Option<Facts>>,
     pub(super) links: Vec<Link>,
+    pub(super) rotations: Vec<Rotated>,
     /// What is said of recordings, in order.
     pub(super) recorded: Vec<(SessionId, Ledgered, GoneOne)>,
     /// Events whose disclosures are gone.
@@ -85,6 +87,7 @@ impl Bundles<'_> {
             problems,
             facts: Vec::new(),
             links: Vec::new(),
+            rotations: Vec::new(),
             recorded: Vec::new(),
             gone: Vec::new(),
             keyless: Vec::new(),
@@ -190,7 +193,10 @@ impl Bundles<'_> {
                     }
                     looked.erasures.extend(Erasure::of(&event, index));
                     match facts.kind() {
-                        Some(kind) => looked.links.extend(link(&event, kind)),
+                        Some(kind) => {
+                            looked.links.extend(link(&event, kind));
+                            looked.rotations.extend(Rotated::of(index, &event));
+                        }
                         None => looked.unknown_kinds += 1,
                     }
                     looked.facts.push(Some(facts));

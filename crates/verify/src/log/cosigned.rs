@@ -55,7 +55,7 @@ impl Brackets {
 pub(super) fn gather(
     label: &str,
     folder: &LogFolder,
-    key: &VerifierKey,
+    keys: &[VerifierKey],
     known: &[KnownCheckpoint],
     witnesses: Option<&WitnessTrust>,
     findings: &mut Findings,
@@ -72,14 +72,11 @@ pub(super) fn gather(
         let mut altered = |why: String| {
             findings.add(Verdict::Tampered, Place::file(join(label, name)), why);
         };
-        match signed::read(&bytes, std::slice::from_ref(key)) {
+        let signed::By { checkpoint, note, key } = match signed::read(&bytes, keys) {
+            Signed::By(signed) => *signed,
             // The checkpoint itself is looked at elsewhere.
-            _ if name == "log/checkpoint" => {}
-            Signed::By(signed) => {
-                let (size, root) = (signed.0.size(), signed.0.root());
-                gathered.trees.push(Known { size, root });
-            }
-            Signed::Altered(why) => {
+            _ if name == "log/checkpoint" => continue,
+            Signed::Altered(why) | Signed::OtherKey(why) => {
                 altered(why);
                 continue;
             }
@@ -87,18 +84,26 @@ pub(super) fn gather(
                 altered(format!("this is of another log, {origin}"));
                 continue;
             }
+        };
+        if name == "log/cosigned" {
+            let (size, root) = (checkpoint.size(), checkpoint.root());
+            gathered.trees.push(Known { size, root });
         }
-        if let (Some(witnesses), Ok(note)) = (witnesses, SignedNote::parse(&bytes))
-            && Checkpoint::verify_note(&note, key, &[]).is_ok()
-            && let Err(why) = gathered.judge(witnesses, &note, key)
+        if let Some(witnesses) = witnesses
+            && let Err(why) = gathered.judge(witnesses, &note, &key)
         {
             altered(why);
         }
     }
-    let mine = known.iter().filter(|known| known.checkpoint.origin() == key.name());
+    let of_log =
+        |known: &&KnownCheckpoint| keys.iter().any(|key| key.name() == known.checkpoint.origin());
     if let Some(witnesses) = witnesses {
-        for known in mine {
-            gathered.judge(witnesses, &known.note, key).map_err(|why| known.refused(why))?;
+        for known in known.iter().filter(of_log) {
+            let (_, by) = Checkpoint::verify_by_any(&known.note, keys)
+                .map_err(|error| known.refused(error.to_string()))?;
+            for key in by.iter().take(1) {
+                gathered.judge(witnesses, &known.note, key).map_err(|why| known.refused(why))?;
+            }
         }
     }
     Ok(gathered)

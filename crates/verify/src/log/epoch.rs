@@ -4,6 +4,7 @@ use super::bundle::{Bundles, Looked, bundles};
 use super::cosigned::Brackets;
 use super::head::Recorded;
 use super::recordings::Recordings;
+use super::rotated::{self, Rotated};
 use super::tail::{self, Behind};
 use super::tree::{Genuine, Grown, Tree};
 use super::{Known, Link, Options, VerifyError, join};
@@ -13,7 +14,7 @@ use crate::report::{Disclosed, EpochReport, Findings, Place, Verdict};
 use crate::session::{Chains, Gap};
 use crate::witnessed::Cosigned;
 use loggia_model::LeafHash;
-use loggia_tlog::{Checkpoint, VerifierKey};
+use loggia_tlog::{Checkpoint, SignedNote, VerifierKey};
 use std::path::Path;
 
 /// Bundles that each thread looks at before the tree and the sessions take them in.
@@ -33,7 +34,12 @@ pub(super) struct Subject<'a> {
     pub(super) published: Option<u64>,
     /// A larger checkpoint in the write-ahead log, whose tree is not all there.
     pub(super) newer: Option<&'a Recorded>,
+    /// The checkpoint as it was signed.
+    pub(super) note: &'a SignedNote,
+    /// A key that has signed it.
     pub(super) key: &'a VerifierKey,
+    /// Keys of the log that are known before it is read.
+    pub(super) keys: &'a [VerifierKey],
     pub(super) known: &'a [Known],
     /// What witnesses saw, and when.
     pub(super) brackets: &'a Brackets,
@@ -46,6 +52,10 @@ pub(super) struct Outcome {
     pub(super) report: EpochReport,
     pub(super) links: Vec<Link>,
     pub(super) erased: EpochErased,
+    /// All keys that the log has had, as far as they are known.
+    pub(super) keys: Vec<VerifierKey>,
+    /// The newest of them.
+    pub(super) newest: VerifierKey,
     /// Whether every file of the tree is as it was signed.
     pub(super) whole: bool,
 }
@@ -57,6 +67,7 @@ struct Pass<'a> {
     gaps: Vec<Gap>,
     gaps_more: usize,
     links: Vec<Link>,
+    rotations: Vec<Rotated>,
     disclosed: Disclosed,
     erased: EpochErased,
     unknown_kinds: u64,
@@ -84,16 +95,26 @@ impl Subject<'_> {
         for (verdict, place, what) in std::mem::take(&mut pass.recordings.problems) {
             findings.add(verdict, place, what);
         }
-        let Pass { tree, chains, mut gaps, gaps_more, links, disclosed, erased, .. } = pass;
+        let Pass { tree, chains, mut gaps, gaps_more, links, rotations, disclosed, erased, .. } =
+            pass;
         let grown = tree.finish(self.checkpoint.root())?;
-        let behind = tail::check(looker, self, &grown)?;
-        self.hold_to_known(&grown, &behind, findings);
         let altered = |problem: &&super::bundle::Problem| problem.0 == Verdict::Tampered;
         let whole = grown.problems.iter().find(altered).is_none();
+        // In an altered log, only what leads to the signed root may name other keys.
+        let genuine = grown.genuine != Genuine::Neither;
+        let rotations = if genuine { rotations } else { Vec::new() };
+        let judged = rotated::judge(self, &rotations, whole);
+        let behind = tail::check(looker, self, &judged.keys, &grown)?;
+        self.hold_to_known(&grown, &behind, findings);
+        for (verdict, place, what) in judged.problems {
+            let place = Place { file: place.file.or_else(|| label_of(self.label)), ..place };
+            findings.add(verdict, place, what);
+        }
         for (verdict, place, what) in grown.problems.into_iter().chain(behind.problems) {
             findings.add(verdict, place, what);
         }
         let mut notes: Vec<String> = self.head_note().into_iter().chain(behind.notes).collect();
+        notes.extend(judged.notes);
         notes.extend(notes_of(&chains, disclosed, pass.unknown_kinds));
         let outside_bracket = pass.outside.0;
         notes.extend(outside_note(pass.outside));
@@ -112,6 +133,7 @@ impl Subject<'_> {
             origin: self.checkpoint.origin().to_owned(),
             size,
             root: self.checkpoint.root(),
+            key: judged.newest.to_string(),
             last_time_us: pass.last_time_us,
             boots: chains.boots(),
             sessions_ended: chains.ended(),
@@ -125,9 +147,9 @@ impl Subject<'_> {
             silences: chains.silences().count,
             notes,
         };
-        // In an altered log, only what leads to the signed root may name other keys.
-        let links = if grown.genuine == Genuine::Neither { Vec::new() } else { links };
-        Ok(Outcome { report, links, erased, whole })
+        let links = if genuine { links } else { Vec::new() };
+        let (keys, newest) = (judged.keys, judged.newest);
+        Ok(Outcome { report, links, erased, keys, newest, whole })
     }
 
     /// A pass over the bundles that has seen none yet.
@@ -140,6 +162,7 @@ impl Subject<'_> {
             gaps: Vec::new(),
             gaps_more: 0,
             links: Vec::new(),
+            rotations: Vec::new(),
             disclosed: Disclosed::default(),
             erased: EpochErased::default(),
             unknown_kinds: 0,
@@ -257,6 +280,7 @@ impl Pass<'_> {
         }
         self.tree.problems.extend(looked.problems);
         self.links.extend(looked.links);
+        self.rotations.extend(looked.rotations);
         for (session, said, place) in &looked.recorded {
             self.recordings.take(*session, said, place)?;
         }

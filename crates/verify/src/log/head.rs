@@ -10,11 +10,12 @@ use super::epoch::Subject;
 use super::{VerifyError, relative, tail};
 use crate::folder::{FolderError, LogFolder, file_names, read_into};
 use crate::report::{Place, Verdict};
+use crate::signed::{self, Signed};
 use crate::wal::{RecordType, SEGMENT_BYTES_MAX, WalEnd, file_name, number_of};
 use loggia_model::event::Event;
 use loggia_tlog::note::MAX_NOTE_BYTES;
 use loggia_tlog::tile::{TILE_WIDTH, bundles_for_growth, tiles_for_growth};
-use loggia_tlog::{Checkpoint, Hash, TileId, VerifierKey, leaf_hash};
+use loggia_tlog::{Checkpoint, Hash, SignedNote, TileId, VerifierKey, leaf_hash};
 use std::path::{Path, PathBuf};
 
 /// What stands before the text in a checkpoint's record: u8 type, u32 length.
@@ -24,6 +25,8 @@ const BEFORE_TEXT: usize = 5;
 #[derive(Debug, Clone)]
 pub(super) struct Recorded {
     pub(super) checkpoint: Checkpoint,
+    /// As it was signed.
+    pub(super) note: SignedNote,
     pub(super) file: PathBuf,
     pub(super) offset: usize,
 }
@@ -42,20 +45,24 @@ pub(super) struct Records {
 /// it was looked at. What is published by the time that this returns must bear what it says.
 pub(super) fn records(
     folder: &LogFolder,
-    key: &VerifierKey,
+    keys: &[VerifierKey],
     from: u64,
 ) -> Result<Records, VerifyError> {
     let mut tries = tail::TRIES;
     loop {
         tries -= 1;
-        match records_once(folder, key, from) {
+        match records_once(folder, keys, from) {
             Err(FolderError::Missing { .. }) if tries > 0 => {}
             outcome => return Ok(outcome?),
         }
     }
 }
 
-fn records_once(folder: &LogFolder, key: &VerifierKey, from: u64) -> Result<Records, FolderError> {
+fn records_once(
+    folder: &LogFolder,
+    keys: &[VerifierKey],
+    from: u64,
+) -> Result<Records, FolderError> {
     let mut found = Records::default();
     let mut wal = folder.wal()?;
     let (mut boot, mut last) = (None, None);
@@ -70,17 +77,18 @@ fn records_once(folder: &LogFolder, key: &VerifierKey, from: u64) -> Result<Reco
             }
             continue;
         }
-        let Ok(checkpoint) = Checkpoint::open(record.leaf, key) else { continue };
+        let Signed::By(signed) = signed::read(record.leaf, keys) else { continue };
+        let signed::By { checkpoint, note, .. } = *signed;
         let size = checkpoint.size();
         if let Some(before) = last.filter(|before| *before < size) {
             found.published_at_least = found.published_at_least.max(before);
         }
         last = last.max(Some(size));
         let file = folder.wal_dir().join(file_name(record.segment));
-        found.keep(Recorded { checkpoint, file, offset: record.offset });
+        found.keep(Recorded { checkpoint, note, file, offset: record.offset });
     }
     if let Some(end) = wal.end() {
-        found.search_behind(folder, key, end)?;
+        found.search_behind(folder, keys, end)?;
     }
     Ok(found)
 }
@@ -99,7 +107,7 @@ impl Records {
     fn search_behind(
         &mut self,
         folder: &LogFolder,
-        key: &VerifierKey,
+        keys: &[VerifierKey],
         end: WalEnd,
     ) -> Result<(), FolderError> {
         let dir = folder.wal_dir();
@@ -111,13 +119,25 @@ impl Records {
                 return Err(FolderError::Missing { path: file });
             }
             let begin = if number == end.segment { end.offset } else { 0 };
-            self.search(&file, &bytes, begin, key);
+            let mut names: Vec<&str> = keys.iter().map(VerifierKey::name).collect();
+            names.sort_unstable();
+            names.dedup();
+            for name in names {
+                self.search(&file, &bytes, begin, name, keys);
+            }
         }
         Ok(())
     }
 
-    fn search(&mut self, file: &Path, bytes: &[u8], begin: usize, key: &VerifierKey) {
-        let head = format!("{}\n", key.name());
+    fn search(
+        &mut self,
+        file: &Path,
+        bytes: &[u8],
+        begin: usize,
+        origin: &str,
+        keys: &[VerifierKey],
+    ) {
+        let head = format!("{origin}\n");
         let head = head.as_bytes();
         let Some(first) = head.first() else { return };
         let mut at = begin + BEFORE_TEXT;
@@ -130,11 +150,12 @@ impl Records {
             let length = length.map_or(0, |length| u32::from_be_bytes(*length) as usize);
             if rest.starts_with(head)
                 && length <= MAX_NOTE_BYTES
-                && let Some(checkpoint) =
-                    rest.get(..length).and_then(|note| Checkpoint::open(note, key).ok())
+                && let Some(Signed::By(signed)) =
+                    rest.get(..length).map(|note| signed::read(note, keys))
             {
                 let offset = at - BEFORE_TEXT;
-                self.keep(Recorded { checkpoint, file: file.to_path_buf(), offset });
+                let signed::By { checkpoint, note, .. } = *signed;
+                self.keep(Recorded { checkpoint, note, file: file.to_path_buf(), offset });
             }
             at += 1;
         }

@@ -8,15 +8,17 @@ use super::{Known, VerifyError, head};
 use crate::folder::{FolderError, Items};
 use crate::report::{Place, Verdict};
 use crate::session::Facts;
+use crate::signed::{self, Signed};
 use crate::subject_keys::Revealed;
 use crate::wal::{EndReason, RecordType, Segment, WalEnd, WalRecord, WalScan, file_name};
 use loggia_model::event::Event;
 use loggia_model::id::SessionId;
 use loggia_model::seal::Disclosure;
 use loggia_model::value::Object;
+use loggia_tlog::checkpoint::CheckpointError;
 use loggia_tlog::merkle::root_of;
 use loggia_tlog::tile::TILE_WIDTH;
-use loggia_tlog::{BundleId, Checkpoint, Hash, HashReader, leaf_hash};
+use loggia_tlog::{BundleId, Checkpoint, Hash, HashReader, SignedNote, VerifierKey, leaf_hash};
 use std::ops::Range;
 
 /// How often the reading begins anew when the writer takes a segment away to use it again.
@@ -41,6 +43,7 @@ pub(super) struct Behind {
 pub(super) fn check(
     looker: Bundles<'_>,
     subject: &Subject<'_>,
+    keys: &[VerifierKey],
     grown: &Grown,
 ) -> Result<Behind, VerifyError> {
     let mut tries = TRIES;
@@ -49,6 +52,7 @@ pub(super) fn check(
         let reading = Reading {
             looker,
             subject,
+            keys,
             grown,
             behind: Behind::default(),
             hashes: Vec::new(),
@@ -67,6 +71,8 @@ pub(super) fn check(
 struct Reading<'a> {
     looker: Bundles<'a>,
     subject: &'a Subject<'a>,
+    // All that the log has had.
+    keys: &'a [VerifierKey],
     grown: &'a Grown,
     behind: Behind,
     // Of the entries behind the checkpoint.
@@ -162,7 +168,9 @@ impl Reading<'_> {
     /// A signed checkpoint in the write-ahead log: its tree must be part of this one.
     fn checkpoint(&mut self, record: &WalRecord<'_>) -> Result<(), VerifyError> {
         let published = self.looker.size;
-        let checkpoint = match Checkpoint::open(record.leaf, self.subject.key) {
+        let opened = SignedNote::parse(record.leaf).map_err(CheckpointError::Note);
+        let opened = opened.and_then(|note| Checkpoint::verify_by_any(&note, self.keys));
+        let checkpoint = match opened.map(|(checkpoint, _)| checkpoint) {
             Ok(checkpoint) => checkpoint,
             Err(error) if record.index <= published => {
                 self.altered(
@@ -333,7 +341,9 @@ impl Reading<'_> {
     /// Size of the checkpoint that is published by now.
     fn now_published(&self) -> Result<Option<u64>, VerifyError> {
         let Some(bytes) = self.looker.folder.checkpoint_bytes()? else { return Ok(None) };
-        let checkpoint = Checkpoint::open(&bytes, self.subject.key).ok();
-        Ok(checkpoint.map(|checkpoint| checkpoint.size()))
+        Ok(match signed::read(&bytes, self.keys) {
+            Signed::By(signed) => Some(signed.checkpoint.size()),
+            _ => None,
+        })
     }
 }

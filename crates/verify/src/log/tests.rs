@@ -12,6 +12,7 @@ mod erased;
 mod gaps;
 mod head;
 mod recordings;
+mod rotated;
 
 fn trust(log: &TestLog) -> Trust {
     Trust { keys: vec![log.vkey()], ..Trust::default() }

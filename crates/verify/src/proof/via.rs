@@ -40,16 +40,18 @@ pub(super) fn verify(
     let tampered = |what: String| unproven(Verdict::Tampered, what);
     let proof = TlogProof::parse(proof)
         .map_err(|error| tampered(format!("the second file is not a proof: {error}")))?;
-    let (aggregated, key) = match signed::judge(&proof.checkpoint, &trust.keys) {
-        Signed::By(signed) => *signed,
-        Signed::Altered(why) => {
-            return Err(tampered(format!("the checkpoint in the second proof: {why}")));
-        }
-        Signed::Foreign(origin) => {
-            let what = format!("the second proof is of the log {origin}, whose key was not given");
-            return Err(unproven(Verdict::OtherOrigin, what));
-        }
-    };
+    let signed::By { checkpoint: aggregated, key, .. } =
+        match signed::judge(&proof.checkpoint, &trust.keys) {
+            Signed::By(signed) => *signed,
+            Signed::Altered(why) | Signed::OtherKey(why) => {
+                return Err(tampered(format!("the checkpoint in the second proof: {why}")));
+            }
+            Signed::Foreign(origin) => {
+                let what =
+                    format!("the second proof is of the log {origin}, whose key was not given");
+                return Err(unproven(Verdict::OtherOrigin, what));
+            }
+        };
     if key.name() == node.name() {
         let what = "the second proof is of the same log as the first";
         return Err(unproven(Verdict::OtherOrigin, what));
