@@ -34,7 +34,7 @@ pub use proof::{
     ActionRef, Dial, FrameClass, Permit, Receipt, Recorded, RecordedAction, WireFrame,
 };
 pub use protocol::{Dialled, EndReason, Ended, OpenFailure, Opened, Opening, Protocol};
-pub use recording::Direction;
+pub use recording::Stream;
 pub use sessions::{EndNotice, SessionView, Sessions};
 pub use sources::{HangUp, Place, Sources};
 pub use spine::{Spine, SpineParts};

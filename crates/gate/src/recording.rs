@@ -9,6 +9,7 @@ use crate::proof::{FrameClass, Placed, Recorded, RecordedAction, WireFrame};
 use crate::watch::{Unrecorded, Watch};
 use loggia_model::catalogue::Kind;
 use loggia_model::port::{Tape, TapeError, TapeState};
+use loggia_model::recording::Direction;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use std::sync::atomic::Ordering;
@@ -23,26 +24,23 @@ const ROOT_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two tries to write to a full disk.
 const FULL_RETRY: Duration = Duration::from_millis(200);
 
-/// Where a frame belongs. The letters of the format stand in `verify::recording`.
+/// Who says something in a session, where it is recorded in clear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
-    /// Output of the target.
-    Output,
-    /// Standard error of the target.
-    Error,
-    /// Input of a program without a terminal.
+pub enum Stream {
+    /// The client, to a program without a terminal.
     Input,
-    /// The terminal's new size: columns and rows, each `u32` big-endian.
-    Resize,
+    /// The target.
+    Output,
+    /// The target, on standard error.
+    Error,
 }
 
-impl Direction {
-    const fn letter(self) -> u8 {
+impl Stream {
+    const fn direction(self) -> Direction {
         match self {
-            Self::Output => b'o',
-            Self::Error => b'e',
-            Self::Input => b'i',
-            Self::Resize => b'r',
+            Self::Input => Direction::Input,
+            Self::Output => Direction::Output,
+            Self::Error => Direction::Error,
         }
     }
 }
@@ -105,11 +103,11 @@ impl Running {
         }
         let at_us = u64::try_from(now_us.saturating_sub(self.begun_us)).unwrap_or(0);
         if self.under != Some(*action) {
-            self.tape.write(at_us, b'c', action.event().to_string().as_bytes())?;
+            self.tape.write(at_us, Direction::Action, action.event().to_string().as_bytes())?;
             self.under = Some(*action);
         }
         match frame {
-            Frame::Plain(direction, bytes) => self.tape.write(at_us, direction.letter(), bytes),
+            Frame::Plain(direction, bytes) => self.tape.write(at_us, *direction, bytes),
             Frame::Sealed(line, bytes) => self.tape.write_sealed(at_us, *line, bytes),
             Frame::Disclosed(line) => self.tape.disclose(at_us, *line),
         }
@@ -189,14 +187,26 @@ impl Watch {
         self.on_tape(action, Frame::Disclosed(line)).await
     }
 
-    /// Records what came from the target, before it is passed on.
-    pub async fn heard(
+    /// Records what was said, before it is passed on: to the client, or to the target in frames
+    /// that come from a batch.
+    pub async fn said(
         &self,
         action: &RecordedAction,
-        direction: Direction,
+        stream: Stream,
         bytes: &[u8],
     ) -> Result<(), Unrecorded> {
-        self.on_tape(action, Frame::Plain(direction, bytes)).await
+        self.on_tape(action, Frame::Plain(stream.direction(), bytes)).await
+    }
+
+    /// Records that the client's terminal has another size, before the target is told.
+    pub async fn resized(
+        &self,
+        action: &RecordedAction,
+        columns: u32,
+        rows: u32,
+    ) -> Result<(), Unrecorded> {
+        let size = [columns.to_be_bytes(), rows.to_be_bytes()].concat();
+        self.on_tape(action, Frame::Plain(Direction::Resize, &size)).await
     }
 
     /// Puts the recording's root into the ledger each second, or when a MiB was written, for as

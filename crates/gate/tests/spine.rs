@@ -16,6 +16,7 @@ use loggia_model::catalogue::Kind;
 use loggia_model::decision::{Action, Ask, Decision, Effect, Obligations};
 use loggia_model::id::{ActorId, PersonId, ResourceId, SessionId};
 use loggia_model::port::*;
+use loggia_model::recording::Direction;
 use loggia_model::resource::{Account, Depth, Resource, UpstreamTls};
 use loggia_model::*;
 use std::sync::Arc;
@@ -133,7 +134,7 @@ impl Recordings for World {
 /// A recording in memory, and how its disk is.
 #[derive(Default)]
 struct TapeInMemory {
-    frames: Mutex<Vec<(u8, Vec<u8>)>>,
+    frames: Mutex<Vec<(Direction, Vec<u8>)>>,
     begun: AtomicU64,
     full: AtomicBool,
     /// So often there is no room.
@@ -155,7 +156,7 @@ impl TapeInMemory {
 struct Reel(Arc<TapeInMemory>);
 
 impl Tape for Reel {
-    fn write(&mut self, _: u64, direction: u8, bytes: &[u8]) -> Result<(), TapeError> {
+    fn write(&mut self, _: u64, direction: Direction, bytes: &[u8]) -> Result<(), TapeError> {
         if self.0.broken.load(Ordering::SeqCst) {
             return Err(TapeError::Broken("scratched".into()));
         }
@@ -165,11 +166,11 @@ impl Tape for Reel {
     }
 
     fn write_sealed(&mut self, at_us: u64, _: u64, bytes: &[u8]) -> Result<(), TapeError> {
-        self.write(at_us, b's', bytes)
+        self.write(at_us, Direction::Sealed, bytes)
     }
 
     fn disclose(&mut self, at_us: u64, line: u64) -> Result<(), TapeError> {
-        self.write(at_us, b'k', &line.to_be_bytes())
+        self.write(at_us, Direction::Key, &line.to_be_bytes())
     }
 
     fn state(&self) -> TapeState {
@@ -334,7 +335,7 @@ impl Protocol for Lines {
             assert_ne!(line.trim(), "boom", "asked for");
             let bytes = Bytes::from(line.clone());
             if let (Some(action), Some(text)) = (&last, line.strip_prefix('>')) {
-                match watch.heard(action, Direction::Output, text.as_bytes()).await {
+                match watch.said(action, Stream::Output, text.as_bytes()).await {
                     Ok(()) => client.write_all(b"heard\n").await.unwrap(),
                     Err(_) => break EndReason::Unrecordable,
                 }
@@ -647,8 +648,11 @@ async fn input_and_output_are_on_tape_before_they_pass_and_the_tapes_root_is_in_
     drop(client);
     running.until(Kind::SessionEnd).await;
     let frames = running.world.tape.frames.lock().unwrap().clone();
-    assert_eq!(frames[0].0, b'c', "frames name their action");
-    assert_eq!(frames[1..], [(b'i', b"in\n".to_vec()), (b'o', b"out\n".to_vec())]);
+    assert_eq!(frames[0].0, Direction::Action, "frames name their action");
+    assert_eq!(
+        frames[1..],
+        [(Direction::Input, b"in\n".to_vec()), (Direction::Output, b"out\n".to_vec())]
+    );
     let kinds: Vec<Kind> = running.kinds().iter().map(|(kind, _)| *kind).collect();
     assert_eq!(kinds[..2], [Kind::SessionStart, Kind::RecordingBegun], "before the action");
     assert_eq!(running.received(), "tape\n<in\n");

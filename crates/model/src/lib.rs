@@ -15,6 +15,7 @@ mod fuzz;
 pub mod id;
 pub mod mint;
 pub mod port;
+pub mod recording;
 pub mod resource;
 pub mod seal;
 pub mod secret;

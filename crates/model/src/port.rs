@@ -6,6 +6,7 @@ use crate::decision::{Action, Ask, Decision};
 use crate::event::{Draft, DraftError, LeafHash};
 use crate::fault::PublicError;
 use crate::id::{ActorId, CredentialId, EventId, PersonId, ServiceId, SessionId};
+use crate::recording::Direction;
 use crate::resource::{Resource, SecretRef};
 use crate::secret::Secret;
 use async_trait::async_trait;
@@ -175,9 +176,8 @@ pub struct TapeState {
 /// One recording that is being written. Frames are numbered in the order of the calls; on return
 /// from a call they survive the death of every process of ours. Never blocks for the disk.
 pub trait Tape: Send {
-    /// Writes a frame. `direction` is one of those in `verify::recording`; `at_us` is microseconds
-    /// since the recording began.
-    fn write(&mut self, at_us: u64, direction: u8, bytes: &[u8]) -> Result<(), TapeError>;
+    /// Writes a frame. `at_us` is microseconds since the recording began.
+    fn write(&mut self, at_us: u64, direction: Direction, bytes: &[u8]) -> Result<(), TapeError>;
     /// Writes what was typed in a terminal, sealed under the key of its line. Lines are numbered
     /// for each action by itself: the one whose `c` frame was written last.
     fn write_sealed(&mut self, at_us: u64, line: u64, bytes: &[u8]) -> Result<(), TapeError>;

@@ -322,3 +322,32 @@ fn what_a_broken_target_said_before_is_passed_on_whole() {
     let ended = gateway.of_kind("session.end");
     assert_eq!(ended[0].text("/detail/reason"), "protocol_error");
 }
+
+#[test]
+fn replication_passes_in_both_directions_where_it_is_allowed() {
+    let settings = vec![("wal_level".to_owned(), "logical".to_owned())];
+    let options = PostgresOptions { settings, ..PostgresOptions::default() };
+    let target = Postgres::start(options).unwrap();
+    target.execute("create table r (a int)").unwrap();
+    let gateway = Gateway::start(&target, Depth::Kernel, "replication");
+    let receive = |arguments: &[&str]| {
+        let mut command = std::process::Command::new("pg_recvlogical");
+        command.args(["-d", "postgres", "--slot", "s", "--no-loop"]).args(arguments);
+        command.envs(gateway.env()).output().unwrap()
+    };
+    let made = receive(&["--create-slot", "-P", "test_decoding"]);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let filled = "set synchronous_commit = on; insert into r select generate_series(1, 1000)";
+    target.execute(filled).unwrap();
+    let end = target.execute("select pg_current_wal_lsn()").unwrap();
+    let received = receive(&["--start", "-f", "-", "--endpos", &end, "--status-interval", "1"]);
+    let told = String::from_utf8_lossy(&received.stdout).into_owned();
+    assert!(received.status.success(), "{}", String::from_utf8_lossy(&received.stderr));
+    assert_eq!(told.matches("table public.r: INSERT").count(), 1000);
+    // What the client said in its turn reached the target: it has taken the slot on.
+    let confirmed = "select confirmed_flush_lsn >= '0/0' and restart_lsn is not null \
+                     and confirmed_flush_lsn > restart_lsn from pg_replication_slots";
+    assert_eq!(target.execute(confirmed).unwrap(), "t");
+    let opaque = gateway.of_kind("sql.opaque");
+    assert!(opaque.iter().any(|seen| seen.text("/detail/message") == "W"), "{opaque:?}");
+}

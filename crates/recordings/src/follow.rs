@@ -161,8 +161,8 @@ mod tests {
         let header = follow.more().unwrap();
         assert_eq!(Header::decode(&header).unwrap().unwrap().1, header.len());
         assert!(follow.more().unwrap().is_empty());
-        tape.write(1, b'o', b"one").unwrap();
-        tape.write(2, b'e', b"three").unwrap();
+        tape.write(1, Direction::Output, b"one").unwrap();
+        tape.write(2, Direction::Error, b"three").unwrap();
         assert_eq!(frames(&follow.more().unwrap()), [('o', 3), ('e', 5)]);
         // Half of a frame is not shown, and is shown once it is whole.
         let mut file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
@@ -179,10 +179,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (mut tape, path) = tape(dir.path());
         let action = EventId::from_parts(1, [1; 10]).to_string();
-        tape.write(0, b'c', action.as_bytes()).unwrap();
-        tape.write(0, b'r', &[0, 0, 0, 80, 0, 0, 0, 24]).unwrap();
+        tape.write(0, Direction::Action, action.as_bytes()).unwrap();
+        tape.write(0, Direction::Resize, &[0, 0, 0, 80, 0, 0, 0, 24]).unwrap();
         for _ in 0..100 {
-            tape.write(1, b'o', &[b'x'; 32 << 10]).unwrap();
+            tape.write(1, Direction::Output, &[b'x'; 32 << 10]).unwrap();
         }
         let mut follow = Follow::new(path);
         let first = follow.more().unwrap();

@@ -9,9 +9,10 @@ use crate::folder::{leaves_name, recording_name};
 use crate::lines::{Line, SessionKey};
 use loggia_model::id::SessionId;
 use loggia_model::port::{Fatal, Tape, TapeError, TapeState};
+use loggia_model::recording::Direction;
 use loggia_tlog::{CompactRange, Hash};
 use loggia_verify::recording::{
-    Direction, FRAME_BYTES_MAX, HEAD_BYTES, Head, Header, KEY_BYTES, Leaves, SEAL_BYTES,
+    FRAME_BYTES_MAX, HEAD_BYTES, Head, Header, KEY_BYTES, Leaves, SEAL_BYTES,
 };
 use parking_lot::Mutex;
 use rustix::io::Errno;
@@ -163,9 +164,7 @@ impl FileTape {
 }
 
 impl Tape for FileTape {
-    fn write(&mut self, at_us: u64, direction: u8, bytes: &[u8]) -> Result<(), TapeError> {
-        let known = Direction::from_letter(direction);
-        let direction = known.ok_or_else(|| broken(&"a frame of an unknown kind"))?;
+    fn write(&mut self, at_us: u64, direction: Direction, bytes: &[u8]) -> Result<(), TapeError> {
         self.put(at_us, direction, bytes)?;
         if direction == Direction::Action {
             self.action = String::from_utf8_lossy(bytes).into_owned();

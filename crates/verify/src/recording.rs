@@ -19,6 +19,7 @@
 
 use hmac::{Hmac, KeyInit, Mac};
 use loggia_model::id::{EventId, SessionId};
+pub use loggia_model::recording::Direction;
 use loggia_tlog::Hash;
 use sha2::Sha256;
 
@@ -46,80 +47,15 @@ pub const SEAL_BYTES: usize = 8 + 16;
 /// Length of a frame that discloses a key: line and key, in bytes.
 pub const KEY_BYTES: usize = 8 + 32;
 
-/// What a frame carries. A closed set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Direction {
-    /// What follows belongs to this action: the id of its event, as text.
-    Action,
-    /// Output of the target.
-    Output,
-    /// Standard error of the target.
-    Error,
-    /// Input in clear: of a program without a terminal.
-    Input,
-    /// Typed in a terminal: `u64` number of the line in its action, then ciphertext and tag of
-    /// AES-256-GCM under the key of the line. The nonce is the number of the frame, 12 bytes.
-    Sealed,
-    /// The key of a line that was echoed: `u64` number of the line in its action, 32 bytes key.
-    Key,
-    /// The terminal's new size: `u32` columns, `u32` rows.
-    Resize,
-    /// The end of a program: `u32` exit status, or nothing where a signal ended it.
-    Exit,
-}
-
-impl Direction {
-    /// Every direction, in the order of the reference.
-    pub const ALL: [Self; 8] = [
-        Self::Action,
-        Self::Output,
-        Self::Error,
-        Self::Input,
-        Self::Sealed,
-        Self::Key,
-        Self::Resize,
-        Self::Exit,
-    ];
-
-    /// The letter in the file.
-    pub const fn letter(self) -> u8 {
-        match self {
-            Self::Action => b'c',
-            Self::Output => b'o',
-            Self::Error => b'e',
-            Self::Input => b'i',
-            Self::Sealed => b's',
-            Self::Key => b'k',
-            Self::Resize => b'r',
-            Self::Exit => b'x',
-        }
-    }
-
-    /// The direction with this letter.
-    pub const fn from_letter(letter: u8) -> Option<Self> {
-        Some(match letter {
-            b'c' => Self::Action,
-            b'o' => Self::Output,
-            b'e' => Self::Error,
-            b'i' => Self::Input,
-            b's' => Self::Sealed,
-            b'k' => Self::Key,
-            b'r' => Self::Resize,
-            b'x' => Self::Exit,
-            _ => return None,
-        })
-    }
-
-    /// Whether a frame of this direction may carry these bytes.
-    fn admits(self, bytes: &[u8]) -> bool {
-        match self {
-            Self::Output | Self::Error | Self::Input => true,
-            Self::Action => action_of(bytes).is_some(),
-            Self::Sealed => bytes.len() >= SEAL_BYTES,
-            Self::Key => bytes.len() == KEY_BYTES,
-            Self::Resize => bytes.len() == 8,
-            Self::Exit => matches!(bytes.len(), 0 | 4),
-        }
+/// Whether a frame of this direction may carry these bytes.
+fn admits(direction: Direction, bytes: &[u8]) -> bool {
+    match direction {
+        Direction::Output | Direction::Error | Direction::Input => true,
+        Direction::Action => action_of(bytes).is_some(),
+        Direction::Sealed => bytes.len() >= SEAL_BYTES,
+        Direction::Key => bytes.len() == KEY_BYTES,
+        Direction::Resize => bytes.len() == 8,
+        Direction::Exit => matches!(bytes.len(), 0 | 4),
     }
 }
 
@@ -238,7 +174,7 @@ impl Head {
         if bytes.len() > FRAME_BYTES_MAX {
             return Err(Malformed::TooLong(length));
         }
-        if !direction.admits(bytes) {
+        if !admits(direction, bytes) {
             return Err(Malformed::Payload(direction));
         }
         Ok(Self { length, at_us, direction })
@@ -293,7 +229,7 @@ impl<'a> Frame<'a> {
         let head = Head::decode(head)?;
         let length = usize::try_from(head.length).unwrap_or(usize::MAX);
         let Some(carried) = rest.get(..length) else { return Ok(None) };
-        if !head.direction.admits(carried) {
+        if !admits(head.direction, carried) {
             return Err(Malformed::Payload(head.direction));
         }
         let raw = bytes.get(..HEAD_BYTES + length).unwrap_or_default();

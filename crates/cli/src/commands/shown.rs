@@ -153,7 +153,8 @@ fn on_host(event: &AuditEvent) -> Option<String> {
             Some(format!("{} {}", detail("direction")?, to.join(":")).trim_end().to_owned())
         }
         "file.operation" => {
-            let paths = [detail("path"), detail("path_to")].into_iter().flatten();
+            // scp: a name that goes to a path.
+            let paths = [detail("name"), detail("path"), detail("path_to")].into_iter().flatten();
             let paths: Vec<String> = paths.collect();
             let operation = match detail("operation")?.as_str() {
                 "other" => detail("request")?,
@@ -251,6 +252,14 @@ mod tests {
                 json!({"status": "ok", "bytes_written": 500_000_000, "sha256": "00"})
             ),
             "ok        open_write /srv/a\\u{1b}[2J (create)  476 MiB written"
+        );
+        assert_eq!(
+            told(
+                "file.operation",
+                json!({"operation": "receive", "path": "/srv", "name": "a"}),
+                json!({})
+            ),
+            "unknown   receive a -> /srv"
         );
         assert_eq!(
             told(

@@ -6,6 +6,7 @@ mod limits;
 mod recordings;
 mod refusals;
 mod replay;
+mod slipping_past;
 mod traffic;
 mod ways_in;
 

@@ -14,7 +14,7 @@ use crate::forward::refused;
 use crate::outgoing::{Message, Outgoing};
 use crate::relay::Stop;
 use bytes::Bytes;
-use loggia_gate::{ActionRef, Batch, Direction as Tape, Recorded, Unrecorded};
+use loggia_gate::{ActionRef, Batch, Recorded, Stream, Unrecorded};
 use loggia_model::catalogue::{Effect, Kind};
 use loggia_model::decision::Action;
 use loggia_model::{EventDraft, Value};
@@ -23,7 +23,7 @@ use std::io;
 impl Running<'_> {
     /// What the client sent on a channel of files.
     pub(super) async fn client_files(&self, bytes: Bytes) -> Result<io::Result<()>, Stop> {
-        self.on_tape(Tape::Input, &bytes, Kept::All).await?;
+        self.on_tape(Stream::Input, &bytes, Kept::All).await?;
         let sent = match &self.content {
             Content::Sftp(sftp, _) => {
                 let requests = match sftp.lock().as_mut() {
@@ -32,7 +32,7 @@ impl Running<'_> {
                 };
                 match requests {
                     Ok(Requests { steps, control }) => {
-                        self.on_tape(Tape::Input, &control, Kept::AllButContent).await?;
+                        self.on_tape(Stream::Input, &control, Kept::AllButContent).await?;
                         self.pass_to_target(steps).await?
                     }
                     Err(malformed) => return self.not_understood(&malformed).await,
@@ -56,7 +56,7 @@ impl Running<'_> {
 
     /// What the target sent on a channel of files.
     pub(super) async fn target_files(&self, bytes: Bytes) -> Result<(), Stop> {
-        self.on_tape(Tape::Output, &bytes, Kept::All).await?;
+        self.on_tape(Stream::Output, &bytes, Kept::All).await?;
         match &self.content {
             // Under the lock of the way to the client, so that a refusal of ours never lands in
             // the middle of an answer.
@@ -73,7 +73,7 @@ impl Running<'_> {
 
     /// Puts what is said on tape, where this much of it is kept: all as it comes, or what the
     /// observer says is not content.
-    async fn on_tape(&self, direction: Tape, bytes: &[u8], kept: Kept) -> Result<(), Stop> {
+    async fn on_tape(&self, stream: Stream, bytes: &[u8], kept: Kept) -> Result<(), Stop> {
         let keeps = match &self.content {
             Content::Sftp(_, kept) => *kept,
             _ => Kept::All,
@@ -81,7 +81,7 @@ impl Running<'_> {
         if keeps != kept || bytes.is_empty() {
             return Ok(());
         }
-        Ok(self.session.watch.heard(&self.action, direction, bytes).await?)
+        Ok(self.session.watch.said(&self.action, stream, bytes).await?)
     }
 
     /// What the side says that has the files, to the other side. The observer stops at each
@@ -144,7 +144,7 @@ impl Running<'_> {
                 return Ok(());
             }
         };
-        self.on_tape(Tape::Output, &control, Kept::AllButContent).await?;
+        self.on_tape(Stream::Output, &control, Kept::AllButContent).await?;
         let pressure = &self.session.front.pressure;
         let _ = pressure.sending(self.client.write.data_bytes(bytes)).await;
         if between {

@@ -15,7 +15,7 @@ use crate::outgoing::{ChannelWriter, Message, Outgoing};
 use crate::relay::{Serving, Stop};
 use crate::upstream::{Followed, TargetSays, Upstream};
 use bytes::Bytes;
-use loggia_gate::{Direction as Tape, EndNotice, Recorded, RecordedAction, TargetWriter};
+use loggia_gate::{EndNotice, Recorded, RecordedAction, Stream, TargetWriter};
 use loggia_model::EventDraft;
 use loggia_model::catalogue::Kind;
 use parking_lot::Mutex as Lock;
@@ -108,7 +108,7 @@ impl<'a> Ends<'a> {
             output_over: AtomicBool::new(false),
         };
         if let Some((columns, rows)) = size {
-            running.resized(columns, rows).await?;
+            running.session.watch.resized(&running.action, columns, rows).await?;
         }
         let over = {
             let mut input = pin!(running.input());
@@ -171,7 +171,7 @@ impl Running<'_> {
                 }
                 ClientSays::Resize { columns, rows, pixels } => {
                     if matches!(self.content, Content::Terminal(_)) {
-                        self.resized(columns, rows).await?;
+                        self.session.watch.resized(&self.action, columns, rows).await?;
                     }
                     self.send_neutral(Message::Resize { columns, rows, pixels }).await?
                 }
@@ -209,12 +209,6 @@ impl Running<'_> {
             let _ = self.send_neutral(Message::Close).await;
         };
         let _ = timeout(LAST_WORDS_MAX, closing).await;
-    }
-
-    /// The terminal's size, at the start and whenever it changes.
-    async fn resized(&self, columns: u32, rows: u32) -> Result<(), Stop> {
-        let size = [columns.to_be_bytes(), rows.to_be_bytes()].concat();
-        Ok(self.session.watch.heard(&self.action, Tape::Resize, &size).await?)
     }
 
     async fn client_data(&self, bytes: Bytes) -> Result<io::Result<()>, Stop> {
@@ -300,7 +294,7 @@ impl Running<'_> {
 
     async fn target_error(&self, bytes: Bytes) -> Result<(), Stop> {
         self.count_out(bytes.len());
-        self.session.watch.heard(&self.action, Tape::Error, &bytes).await?;
+        self.session.watch.said(&self.action, Stream::Error, &bytes).await?;
         let sending = self.client.write.extended_data_bytes(1, bytes);
         let _ = self.session.front.pressure.sending(sending).await;
         Ok(())
@@ -310,7 +304,7 @@ impl Running<'_> {
         self.count_out(bytes.len());
         match &self.content {
             Content::Terminal(echo) => {
-                self.session.watch.heard(&self.action, Tape::Output, &bytes).await?;
+                self.session.watch.said(&self.action, Stream::Output, &bytes).await?;
                 let (verdicts, silent_lines) = {
                     let mut echo = echo.lock();
                     (echo.output(&bytes), echo.silent_run())
@@ -319,7 +313,7 @@ impl Running<'_> {
                 self.note_silence(silent_lines).await?;
             }
             Content::Piped => {
-                self.session.watch.heard(&self.action, Tape::Output, &bytes).await?;
+                self.session.watch.said(&self.action, Stream::Output, &bytes).await?;
             }
             Content::Sftp(..) | Content::Scp(..) => return self.target_files(bytes).await,
         }

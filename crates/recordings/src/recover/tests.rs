@@ -5,6 +5,7 @@ use loggia_model::catalogue::Kind;
 use loggia_model::event::{EventDraft, Role, SessionSlot, Stamp};
 use loggia_model::id::{ActorId, PersonId};
 use loggia_model::port::Tape;
+use loggia_model::recording::Direction;
 use loggia_model::seal::Seed;
 use loggia_model::{Draft, LeafHash};
 use loggia_verify::recording::check::Claim;
@@ -80,7 +81,7 @@ impl World {
         let mut tape =
             FileTape::create(dir.as_path().into(), no_fault(), session, &SALT, key, 0).unwrap();
         for number in 0..claimed {
-            tape.write(number as u64, b'o', b"claimed").unwrap();
+            tape.write(number as u64, Direction::Output, b"claimed").unwrap();
         }
         if claimed > 0 {
             let grown = log.draft(Kind::RecordingGrown, session, Some(id));
@@ -93,7 +94,7 @@ impl World {
             );
         }
         for number in 0..unclaimed {
-            tape.write(number as u64, b'o', b"not yet").unwrap();
+            tape.write(number as u64, Direction::Output, b"not yet").unwrap();
         }
         Self { data, session, start: id, log }
     }

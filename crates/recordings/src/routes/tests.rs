@@ -6,6 +6,7 @@ use axum::http::{Request, StatusCode};
 use loggia_model::actor::{Actor, Authn};
 use loggia_model::id::{ActorId, PersonId};
 use loggia_model::port::{Appended, OnDisk, Tape};
+use loggia_model::recording::Direction;
 use loggia_model::{Clock, Draft, Entropy, Event, LeafHash, Source};
 use loggia_verify::recording::check::Claim;
 use loggia_verify::recording::ledgered::Ledgered;
@@ -141,7 +142,7 @@ impl World {
         let mut tape =
             FileTape::create(dir.into(), no_fault(), self.session, &SALT, key, 0).unwrap();
         for number in 0..50u64 {
-            tape.write(number, b'o', format!("line {number}").as_bytes()).unwrap();
+            tape.write(number, Direction::Output, format!("line {number}").as_bytes()).unwrap();
         }
         tape.syncer()().unwrap();
         let state = tape.state();
@@ -282,7 +283,7 @@ async fn a_session_is_watched_until_it_ends() {
         let next = futures::StreamExt::next(&mut body);
         seen.extend_from_slice(&tokio::time::timeout(wait, next).await.unwrap().unwrap().unwrap());
     }
-    tape.write(60, b'o', b"while it is watched").unwrap();
+    tape.write(60, Direction::Output, b"while it is watched").unwrap();
     world.others.live.store(false, Ordering::Relaxed);
     while let Some(more) =
         tokio::time::timeout(wait, futures::StreamExt::next(&mut body)).await.unwrap()

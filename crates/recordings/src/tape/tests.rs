@@ -61,14 +61,14 @@ fn what_is_written_reads_back_and_the_state_is_what_a_reader_finds() {
     assert_eq!(begun.frames, 0);
     assert_eq!(begun.bytes, place.bytes().len() as u64);
     let action = EventId::from_parts(1, [1; 10]).to_string();
-    tape.write(1, b'c', action.as_bytes()).unwrap();
+    tape.write(1, Direction::Action, action.as_bytes()).unwrap();
     let bulk = vec![7; 32 << 10];
-    tape.write(5, b'o', &bulk).unwrap();
+    tape.write(5, Direction::Output, &bulk).unwrap();
     let middle = tape.state();
     tape.write_sealed(6, 1, b"ls\r").unwrap();
     tape.disclose(7, 1).unwrap();
     tape.write_sealed(8, 2, b"hunter2\r").unwrap();
-    tape.write(9, b'e', b"").unwrap();
+    tape.write(9, Direction::Error, b"").unwrap();
     tape.syncer()().unwrap();
     let states = [begun, middle, tape.state()];
     let bytes = place.bytes();
@@ -108,9 +108,9 @@ fn the_key_of_a_line_opens_no_line_of_another_terminal() {
     let place = Place::new();
     let mut tape = place.tape();
     let action = |number| EventId::from_parts(number, [1; 10]).to_string();
-    tape.write(1, b'c', action(1).as_bytes()).unwrap();
+    tape.write(1, Direction::Action, action(1).as_bytes()).unwrap();
     tape.write_sealed(2, 0, b"secret\r").unwrap();
-    tape.write(3, b'c', action(2).as_bytes()).unwrap();
+    tape.write(3, Direction::Action, action(2).as_bytes()).unwrap();
     tape.write_sealed(4, 0, b"ls\r").unwrap();
     tape.disclose(5, 0).unwrap();
     let bytes = place.bytes();
@@ -143,20 +143,20 @@ fn the_file_is_for_its_owner_and_is_never_begun_twice() {
 fn a_full_disk_leaves_no_torn_frame_and_the_next_try_goes_on() {
     let place = Place::new();
     let mut tape = place.tape();
-    tape.write(1, b'o', b"before").unwrap();
+    tape.write(1, Direction::Output, b"before").unwrap();
     let state = tape.state();
     for written in [vec![], vec![Ok(5)], vec![Ok(15), Ok(1)]] {
         let mut faults = tape.disk.faults.lock();
         faults.extend(written);
         faults.push_back(Err(Errno::NOSPC));
         drop(faults);
-        let full = tape.write(2, b'o', b"does not fit");
+        let full = tape.write(2, Direction::Output, b"does not fit");
         assert!(matches!(full, Err(TapeError::Full(_))), "{full:?}");
         assert_eq!(place.bytes().len() as u64, state.bytes, "cut back to the last whole frame");
         assert_eq!(tape.state(), state);
     }
     tape.disk.faults.lock().extend([Ok(3), Ok(11), Err(Errno::INTR)]);
-    tape.write(3, b'o', b"fits again").unwrap();
+    tape.write(3, Direction::Output, b"fits again").unwrap();
     let states = [state, tape.state()];
     let bytes = place.bytes();
     let reader = Reader::open(bytes.as_slice(), place.held(&states)).unwrap();
@@ -168,8 +168,8 @@ fn any_other_failure_ends_the_recording_for_good() {
     let place = Place::new();
     let mut tape = place.tape();
     tape.disk.faults.lock().push_back(Err(Errno::IO));
-    assert!(matches!(tape.write(2, b'o', b"lost"), Err(TapeError::Broken(_))));
-    assert!(matches!(tape.write(3, b'o', b"refused"), Err(TapeError::Broken(_))));
+    assert!(matches!(tape.write(2, Direction::Output, b"lost"), Err(TapeError::Broken(_))));
+    assert!(matches!(tape.write(3, Direction::Output, b"refused"), Err(TapeError::Broken(_))));
     assert!(matches!(tape.syncer()(), Err(TapeError::Broken(_))));
     assert_eq!(place.bytes().len() as u64, tape.state().bytes);
 }
@@ -180,7 +180,7 @@ fn a_sync_that_fails_for_another_reason_than_room_is_fatal_and_no_second_one_is_
     for before in [vec![], vec![None]] {
         let place = Place::new();
         let (mut tape, told) = place.watched();
-        tape.write(1, b'o', b"frame").unwrap();
+        tape.write(1, Direction::Output, b"frame").unwrap();
         tape.disk.sync_faults.lock().extend(before);
         tape.disk.sync_faults.lock().push_back(Some(Errno::IO));
         assert!(matches!(tape.syncer()(), Err(TapeError::Broken(_))));
@@ -188,7 +188,7 @@ fn a_sync_that_fails_for_another_reason_than_room_is_fatal_and_no_second_one_is_
         assert_eq!(why.len(), 1);
         assert!(why[0].contains(&place.session.to_string()), "{why:?}");
         assert!(matches!(tape.syncer()(), Err(TapeError::Broken(_))), "nor claimed later");
-        assert!(matches!(tape.write(2, b'o', b"more"), Err(TapeError::Broken(_))));
+        assert!(matches!(tape.write(2, Direction::Output, b"more"), Err(TapeError::Broken(_))));
     }
 }
 
@@ -196,13 +196,13 @@ fn a_sync_that_fails_for_another_reason_than_room_is_fatal_and_no_second_one_is_
 fn a_sync_without_room_is_tried_again_and_ends_nothing() {
     let place = Place::new();
     let (mut tape, told) = place.watched();
-    tape.write(1, b'o', b"frame").unwrap();
+    tape.write(1, Direction::Output, b"frame").unwrap();
     for full in [Errno::NOSPC, Errno::DQUOT, Errno::MFILE] {
         tape.disk.sync_faults.lock().push_back(Some(full));
         assert!(matches!(tape.syncer()(), Err(TapeError::Full(_))), "{full}");
     }
     tape.syncer()().unwrap();
-    tape.write(2, b'o', b"more").unwrap();
+    tape.write(2, Direction::Output, b"more").unwrap();
     assert!(told.lock().is_empty());
 }
 
@@ -211,12 +211,11 @@ fn what_no_reader_would_take_is_not_written() {
     let place = Place::new();
     let mut tape = place.tape();
     let state = tape.state();
-    assert!(tape.write(1, b'z', b"").is_err());
-    assert!(tape.write(1, b'c', b"no id").is_err());
-    assert!(tape.write(1, b'o', &vec![0; FRAME_BYTES_MAX + 1]).is_err());
+    assert!(tape.write(1, Direction::Action, b"no id").is_err());
+    assert!(tape.write(1, Direction::Output, &vec![0; FRAME_BYTES_MAX + 1]).is_err());
     assert!(tape.write_sealed(1, 1, &vec![0; FRAME_BYTES_MAX - SEAL_BYTES + 1]).is_err());
     assert_eq!(tape.state(), state);
-    tape.write(1, b'o', &vec![0; FRAME_BYTES_MAX]).unwrap();
+    tape.write(1, Direction::Output, &vec![0; FRAME_BYTES_MAX]).unwrap();
     tape.write_sealed(1, 1, &vec![0; FRAME_BYTES_MAX - SEAL_BYTES]).unwrap();
 }
 
@@ -225,7 +224,8 @@ fn the_hashes_beside_it_name_the_one_frame_that_was_altered() {
     let place = Place::new();
     let mut tape = place.tape();
     for number in 0..300u64 {
-        tape.write(number * 1_000, b'o', format!("line {number}\r\n").as_bytes()).unwrap();
+        tape.write(number * 1_000, Direction::Output, format!("line {number}\r\n").as_bytes())
+            .unwrap();
     }
     tape.syncer()().unwrap();
     let state = tape.state();
@@ -246,7 +246,7 @@ fn the_hashes_are_a_help_and_nothing_waits_for_them() {
     std::fs::create_dir(place.path(".leaves")).unwrap();
     let mut tape = place.tape();
     for _ in 0..300 {
-        tape.write(0, b'o', b"x").unwrap();
+        tape.write(0, Direction::Output, b"x").unwrap();
     }
     tape.syncer()().unwrap();
     let header = place.bytes().len() - 300 * 14;

@@ -7,6 +7,7 @@ use super::*;
 use loggia_api::audit::AuditEvent;
 use loggia_model::id::EventId;
 use loggia_model::port::{Recordings, Tape, TapeState};
+use loggia_model::recording::Direction;
 use loggia_model::{Clock, Entropy, Mint};
 use loggia_recordings::RecordingFolder;
 use loggia_tlog::Hash;
@@ -65,25 +66,26 @@ impl World {
     fn terminal() -> Self {
         Self::new(|tape| {
             let under = |tape: &mut dyn Tape, at, number| {
-                tape.write(at, b'c', action(number).to_string().as_bytes()).unwrap();
+                tape.write(at, Direction::Action, action(number).to_string().as_bytes()).unwrap();
             };
             let size =
                 |columns: u32, rows: u32| [columns.to_be_bytes(), rows.to_be_bytes()].concat();
             under(tape, 0, 1);
-            tape.write(0, b'r', &size(40, 4)).unwrap();
-            tape.write(100_000, b'o', b"\x1b[32m$\x1b[0m ").unwrap();
+            tape.write(0, Direction::Resize, &size(40, 4)).unwrap();
+            tape.write(100_000, Direction::Output, b"\x1b[32m$\x1b[0m ").unwrap();
             tape.write_sealed(1_000_000, 0, b"sudo id\r").unwrap();
-            tape.write(1_050_000, b'o', b"sudo id\r\nPassword: ").unwrap();
+            tape.write(1_050_000, Direction::Output, b"sudo id\r\nPassword: ").unwrap();
             tape.disclose(1_060_000, 0).unwrap();
             tape.write_sealed(4_000_000, 1, b"hunter2\r").unwrap();
             under(tape, 4_100_000, 2);
-            tape.write(4_200_000, b'o', b"one\ntwo\n").unwrap();
-            tape.write(4_300_000, b'e', b"and wrong\n").unwrap();
-            tape.write(4_300_000, b'x', &0u32.to_be_bytes()).unwrap();
+            tape.write(4_200_000, Direction::Output, b"one\ntwo\n").unwrap();
+            tape.write(4_300_000, Direction::Error, b"and wrong\n").unwrap();
+            tape.write(4_300_000, Direction::Exit, &0u32.to_be_bytes()).unwrap();
             under(tape, 9_000_000, 1);
-            tape.write(9_000_000, b'o', "\r\nuid=0(root) gr\u{fc}n\r\n".as_bytes()).unwrap();
-            tape.write(9_500_000, b'r', &size(60, 5)).unwrap();
-            tape.write(60_000_000, b'o', b"$ \x1b]52;c;aGk=\x07exit\r\n").unwrap();
+            tape.write(9_000_000, Direction::Output, "\r\nuid=0(root) gr\u{fc}n\r\n".as_bytes())
+                .unwrap();
+            tape.write(9_500_000, Direction::Resize, &size(60, 5)).unwrap();
+            tape.write(60_000_000, Direction::Output, b"$ \x1b]52;c;aGk=\x07exit\r\n").unwrap();
         })
     }
 
@@ -229,7 +231,7 @@ fn going_back_in_much_output_shows_the_same_as_playing_there() {
     let world = World::new(|tape| {
         for number in 0..4_000u64 {
             let line = format!("{number:>6} {}\r\n", "x".repeat(400));
-            tape.write(number * 1_000, b'o', line.as_bytes()).unwrap();
+            tape.write(number * 1_000, Direction::Output, line.as_bytes()).unwrap();
         }
     });
     let script = world.script(false);

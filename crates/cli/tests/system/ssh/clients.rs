@@ -153,7 +153,7 @@ fn rsync_goes_both_ways_with_byte_counts() {
 }
 
 /// The interpreter with the SSH libraries, or `None` after a loud line.
-fn python() -> Option<PathBuf> {
+pub(super) fn python() -> Option<PathBuf> {
     match parts::python_ssh() {
         Ok(python) => Some(python),
         Err(why) => {
@@ -264,7 +264,7 @@ asyncio.run(main())
 
 /// Runs a script of a library that reads no `@cert-authority` lines: it gets the known host keys
 /// in a file of its own.
-fn script(world: &World, python: &Path, script: &str) -> Ran {
+pub(super) fn script(world: &World, python: &Path, script: &str) -> Ran {
     let known = world.host.folder().join("known_hosts_of_the_gateway");
     let scanned = Command::new("ssh-keyscan")
         .args(["-t", "ed25519", "-p", &world.gateway.ports.ssh.to_string(), "localhost"])
