@@ -261,8 +261,13 @@ impl Ledger {
                 let appended = self.append(&[draft])?;
                 return self.ordered(event, doomed, &appended).await;
             };
-            let mut turned = shared.subjects.turn(subject)?;
-            let sealed = turned.seal(&draft)?;
+            let fatal = |error: &AppendError| {
+                if let AppendError::Closed(why) = error {
+                    shared.fatal(why);
+                }
+            };
+            let mut turned = shared.subjects.turn(subject).inspect_err(fatal)?;
+            let sealed = turned.seal(&draft).inspect_err(fatal)?;
             let mut sequencer = shared.sequencer.lock();
             let appended = sequencer.stamp_all(&[sealed])?;
             sequencer.write_out()?;
@@ -492,10 +497,13 @@ impl<'a> Walk<'a> {
                 held = true;
             }
         }
-        if held {
+        if held && !matches!(self.doomed, Doomed::DisclosuresUntil(_)) {
             self.held_recordings.extend(session);
         }
-        if met && event.known_kind() == Some(Kind::RecordingBegun) {
+        if met
+            && !matches!(self.doomed, Doomed::DisclosuresUntil(_))
+            && event.known_kind() == Some(Kind::RecordingBegun)
+        {
             self.recorded.extend(session);
         }
         if event.known_kind() == Some(Kind::SessionEnd) {
@@ -504,7 +512,10 @@ impl<'a> Walk<'a> {
         if !met || of_recordings {
             return Ok(false);
         }
-        self.sessions.extend(session);
+        // Of a time it would be all sessions there ever were.
+        if matches!(self.doomed, Doomed::Subject(_)) {
+            self.sessions.extend(session);
+        }
         if held {
             self.met.held += u64::from(!stored.is_empty());
             return Ok(false);

@@ -230,9 +230,10 @@ impl Erasures {
                 .set("/detail/until_us", Value::Int(until_us))
                 .set("/detail/holds", Value::Array(holds));
             let order = self.ledger.begin_erasure(doomed, draft).await.map_err(unrecordable)?;
-            let met = self.carry_out(order, keeps, caller, false).await?;
-            // A hold that comes now is for what is still there.
+            // A hold that comes now is too late for what is ordered: nobody waits for the end of it
+            // to change something.
             drop(standing);
+            let met = self.carry_out(order, keeps, caller, false).await?;
             run.parts.push(part(what, "destroyed", until_us, Some(&order), met));
         }
         Ok(run)
