@@ -237,7 +237,7 @@ catalogue! {
          sealed("/detail/cause", "what the target or the network said")],
         [("/detail/reason", "\"denied\""), ("/decision/effect", "\"deny\""), ("/outcome/status", "\"denied\"")];
     SessionEnd = "session.end", "The session is over; nothing was forwarded after this.", [Session],
-        [plain("/detail/reason", "client_closed, target_closed, ended, locked, expired, idle_limit, time_limit, bytes_limit, unrecordable, protocol_error, gateway_fault, panic, shutdown, target_down, target_tls, target_auth, target_refused or gateway_died"),
+        [plain("/detail/reason", "client_closed, target_closed, ended, locked, expired, logged_out, idle_limit, time_limit, bytes_limit, unrecordable, protocol_error, gateway_fault, panic, shutdown, target_down, target_tls, target_auth, target_refused or gateway_died"),
          plain("/detail/events", "events of the session before this one"),
          plain("/detail/actions", "actions forwarded"),
          plain("/detail/results_unrecorded", "results that could not be written one by one"),
