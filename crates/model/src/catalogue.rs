@@ -22,6 +22,20 @@ pub enum Effect {
 }
 
 impl Effect {
+    /// All of them, in the order of their words.
+    pub const ALL: [Self; 10] = [
+        Self::Config,
+        Self::Delete,
+        Self::Execute,
+        Self::Export,
+        Self::Privilege,
+        Self::Read,
+        Self::Secret,
+        Self::Session,
+        Self::Unknown,
+        Self::Write,
+    ];
+
     /// The word in the log.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -473,6 +487,15 @@ mod tests {
                 Value::parse(json.as_bytes())
                     .unwrap_or_else(|e| panic!("{}: {json}: {e}", spec.code));
             }
+        }
+    }
+
+    #[test]
+    fn every_effect_stands_once_in_the_order_of_the_words() {
+        let words = Effect::ALL.map(Effect::as_str);
+        assert!(words.is_sorted_by(|one, next| one < next), "{words:?}");
+        for effect in Kind::ALL.iter().flat_map(|kind| kind.spec().effects) {
+            assert!(Effect::ALL.contains(effect), "{effect:?}");
         }
     }
 
