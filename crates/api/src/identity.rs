@@ -436,9 +436,14 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_refused_or_is_a_code(text in any::<String>(), tail in "[A-Za-z0-9_-]{0,200}") {
-            let _ = EnrolmentCode::parse(&text);
-            let _ = EnrolmentCode::parse(&format!("lge1.{tail}"));
-            let _ = enrolment_digest(&Secret::new(text));
+            for text in [&text, &format!("lge1.{tail}")] {
+                if let Ok(code) = EnrolmentCode::parse(text) {
+                    let encoded = code.encode();
+                    prop_assert_eq!(encoded.reveal(), text.trim());
+                }
+            }
+            let digest = enrolment_digest(&Secret::new(text));
+            prop_assert!(digest.is_none_or(|digest| digest.len() == 64));
         }
 
         #[test]

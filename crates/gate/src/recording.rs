@@ -81,6 +81,17 @@ enum Frame<'a> {
     Disclosed(u64),
 }
 
+impl Frame<'_> {
+    /// What was said, where the frame is not about it.
+    fn said(&self) -> Option<&[u8]> {
+        match self {
+            Frame::Plain(Direction::Output | Direction::Error | Direction::Input, bytes)
+            | Frame::Sealed(_, bytes) => Some(bytes),
+            Frame::Plain(..) | Frame::Disclosed(_) => None,
+        }
+    }
+}
+
 impl Running {
     /// What all frames go through: the limit, the action they belong to, the file.
     fn write(
@@ -95,7 +106,7 @@ impl Running {
                 hash: Sha256::new(),
                 said: false,
             });
-            if let Frame::Plain(_, bytes) | Frame::Sealed(_, bytes) = frame {
+            if let Some(bytes) = frame.said() {
                 beyond.bytes += bytes.len() as u64;
                 beyond.hash.update(bytes);
             }
@@ -207,6 +218,18 @@ impl Watch {
     ) -> Result<(), Unrecorded> {
         let size = [columns.to_be_bytes(), rows.to_be_bytes()].concat();
         self.on_tape(action, Frame::Plain(Direction::Resize, &size)).await
+    }
+
+    /// Records that a program ended, with its exit status or by a signal, before the client is
+    /// told.
+    pub async fn exited(
+        &self,
+        action: &RecordedAction,
+        exit_status: Option<u32>,
+    ) -> Result<(), Unrecorded> {
+        let status = exit_status.map(u32::to_be_bytes);
+        let status = status.as_ref().map_or(&[][..], |status| status);
+        self.on_tape(action, Frame::Plain(Direction::Exit, status)).await
     }
 
     /// Puts the recording's root into the ledger each second, or when a MiB was written, for as

@@ -2,20 +2,24 @@
 
 use crate::limits::SessionLimits;
 use loggia_model::Actor;
-use loggia_model::id::{EventId, SessionId};
+use loggia_model::id::{CredentialId, EventId, SessionId};
 use loggia_model::port::Resolve;
 use loggia_model::resource::Resource;
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use tokio::sync::watch;
 
+/// Credentials that ended and are remembered, so that whoever was identified by one a moment before
+/// gets no session by it.
+const ENDED_MAX: usize = 4_096;
+
 /// An order to end a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndNotice {
-    /// The code in `session.end`: ended, locked, expired, idle_limit, time_limit, bytes_limit or
-    /// shutdown.
+    /// The code in `session.end`: ended, locked, expired, logged_out, idle_limit, time_limit,
+    /// bytes_limit or shutdown.
     pub code: &'static str,
     /// The reason, shown to the person.
     pub reason: String,
@@ -103,11 +107,19 @@ pub struct SessionView {
 #[derive(Debug, Default)]
 pub struct Sessions {
     open: Mutex<HashMap<SessionId, Arc<Live>>>,
+    /// The last that ended, oldest first, each with the order for its sessions.
+    ended: Mutex<VecDeque<(CredentialId, EndNotice)>>,
 }
 
 impl Sessions {
     pub(crate) fn insert(&self, live: Arc<Live>) {
-        self.open.lock().insert(live.id, live);
+        self.open.lock().insert(live.id, Arc::clone(&live));
+        // Only now, so that a credential that ends meanwhile meets it here or among the open ones.
+        let Some(credential) = live.actor.credential else { return };
+        let ended = self.ended.lock().iter().find(|(id, _)| *id == credential).cloned();
+        if let Some((_, notice)) = ended {
+            live.order(notice);
+        }
     }
 
     pub(crate) fn remove(&self, id: SessionId) {
@@ -157,6 +169,28 @@ impl Sessions {
         live.inspect(|live| live.order(notice)).is_some()
     }
 
+    /// Orders the end of every session that came in with one of these credentials, also of those
+    /// that are about to be opened.
+    pub fn end_of_credentials(&self, credentials: &[CredentialId], notice: &EndNotice) {
+        let mut ended = self.ended.lock();
+        ended.extend(credentials.iter().map(|id| (*id, notice.clone())));
+        let beyond = ended.len().saturating_sub(ENDED_MAX);
+        ended.drain(..beyond);
+        drop(ended);
+        let all: Vec<Arc<Live>> = self.open.lock().values().cloned().collect();
+        let of_these = |live: &&Arc<Live>| {
+            live.actor.credential.is_some_and(|credential| credentials.contains(&credential))
+        };
+        for live in all.iter().filter(of_these) {
+            live.order(notice.clone());
+        }
+    }
+
+    /// Whether this credential ended a short while ago; see [`Self::end_of_credentials`].
+    pub fn has_ended(&self, credential: CredentialId) -> bool {
+        self.ended.lock().iter().any(|(id, _)| *id == credential)
+    }
+
     /// Orders the end of every session.
     pub fn end_all(&self, notice: &EndNotice) {
         let all: Vec<Arc<Live>> = self.open.lock().values().cloned().collect();
@@ -178,5 +212,88 @@ impl Sessions {
                 live.order(notice);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use loggia_model::Authn;
+    use loggia_model::id::{ActorId, PersonId, ResourceId};
+    use loggia_model::resource::{Depth, UpstreamTls};
+
+    fn credential(n: u8) -> CredentialId {
+        CredentialId::from_parts(1, [n; 10])
+    }
+
+    fn live(n: u8, credential: Option<CredentialId>) -> Arc<Live> {
+        let actor = Actor {
+            id: ActorId::Person(PersonId::from_parts(1, [1; 10])),
+            name: "alice".into(),
+            authn: Authn::Token,
+            credential,
+            expires_us: None,
+            groups: Vec::new(),
+            admin: false,
+        };
+        let resource = Resource {
+            id: ResourceId::from_parts(1, [1; 10]),
+            name: "shop".into(),
+            protocol: "postgres".into(),
+            host: "db.internal".into(),
+            port: 5432,
+            tls: UpstreamTls::VerifyFull,
+            ca_file: None,
+            host_keys: Vec::new(),
+            accounts: Vec::new(),
+            database: None,
+            depth: Depth::Disk,
+            labels: Vec::new(),
+        };
+        Arc::new(Live {
+            id: SessionId::from_parts(1, [n; 10]),
+            start: EventId::from_parts(1, [n; 10]),
+            actor,
+            resource: Arc::new(resource),
+            account: "app".into(),
+            database: None,
+            peer: "127.0.0.1:1".parse().unwrap(),
+            started_us: 0,
+            limits: SessionLimits::default(),
+            last_action_us: AtomicI64::new(0),
+            actions: AtomicU64::new(0),
+            recorded_bytes: AtomicU64::new(0),
+            end: watch::Sender::new(None),
+        })
+    }
+
+    fn ordered(live: &Live) -> Option<&'static str> {
+        live.end.borrow().as_ref().map(|notice| notice.code)
+    }
+
+    #[test]
+    fn a_credential_that_ends_takes_its_sessions_with_it_and_those_on_their_way() {
+        let sessions = Sessions::default();
+        let open = [live(1, Some(credential(1))), live(2, Some(credential(2))), live(3, None)];
+        open.iter().for_each(|live| sessions.insert(Arc::clone(live)));
+        let notice = EndNotice { code: "logged_out", reason: "you logged out".into(), by: None };
+        sessions.end_of_credentials(&[credential(1), credential(9)], &notice);
+        assert_eq!(open.each_ref().map(|live| ordered(live)), [Some("logged_out"), None, None]);
+
+        let late = live(4, Some(credential(9)));
+        sessions.insert(Arc::clone(&late));
+        assert_eq!(ordered(&late), Some("logged_out"), "identified before, opened after");
+        assert!(sessions.has_ended(credential(9)) && !sessions.has_ended(credential(2)));
+    }
+
+    #[test]
+    fn the_memory_of_ended_credentials_is_bounded() {
+        let sessions = Sessions::default();
+        let notice = EndNotice { code: "logged_out", reason: String::new(), by: None };
+        let many: Vec<CredentialId> =
+            (0..5_000).map(|ms| CredentialId::from_parts(ms, [0; 10])).collect();
+        many.iter().for_each(|id| sessions.end_of_credentials(&[*id], &notice));
+        assert_eq!(sessions.ended.lock().len(), ENDED_MAX);
+        assert!(sessions.has_ended(many[4_999]) && !sessions.has_ended(many[0]));
     }
 }

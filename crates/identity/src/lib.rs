@@ -31,5 +31,5 @@ pub use credential::{Issued, Minter, Wanted};
 pub use files::KeysError;
 pub use identify::Identifier;
 pub use routes::{public_routes, routes};
-pub use sign_in::{NOTICE_DEFAULT, Settings, SignIn};
+pub use sign_in::{EndSessions, NOTICE_DEFAULT, Settings, SignIn};
 pub use ssh::{SshAuthorities, SshPublicKey};

@@ -99,7 +99,7 @@ async fn logout(
     State(sign_in): State<Arc<SignIn>>,
     Extension(caller): Extension<Caller>,
 ) -> Answer<contract::LoggedOut> {
-    Ok(Fresh(sign_in.logout(&caller).await?))
+    Ok(Fresh(sign_in.logout_to_the_end(caller).await?))
 }
 
 /// An answer that no cache may keep (RFC 9111 section 5.2.2.5).

@@ -18,6 +18,7 @@ use crate::password::Passwords;
 use crate::ssh::SshAuthorities;
 use crate::throttle::{Attempt, FailureEvents, Throttle};
 use loggia_api::identity::{SignedIn, SshTrust};
+use loggia_model::id::{ActorId, CredentialId};
 use loggia_model::port::{Append, Directory, IdentityRecord};
 use loggia_model::{Authn, Fault, Kind, Mint, PublicError, Source};
 use parking_lot::Mutex;
@@ -40,6 +41,12 @@ impl Default for Settings {
     fn default() -> Self {
         Self { credential_life_s: LIFE_S_DEFAULT, notice: NOTICE_DEFAULT.to_owned() }
     }
+}
+
+/// Whoever ends sessions that run.
+pub trait EndSessions: Send + Sync {
+    /// Ends those that came in with one of these credentials, because their holder gave them back.
+    fn logged_out(&self, credentials: &[CredentialId], holder: ActorId);
 }
 
 /// A refusal, with the seconds to wait where the caller came too soon.
@@ -77,6 +84,7 @@ pub struct SignIn {
     directory: Arc<dyn Directory>,
     ca: Arc<Ca>,
     ssh: Arc<SshAuthorities>,
+    sessions: Arc<dyn EndSessions>,
     mint: Mint,
     minter: Minter,
     passwords: Passwords,
@@ -93,6 +101,7 @@ impl SignIn {
         directory: Arc<dyn Directory>,
         ca: Arc<Ca>,
         ssh: Arc<SshAuthorities>,
+        sessions: Arc<dyn EndSessions>,
         mint: Mint,
         settings: Settings,
     ) -> Self {
@@ -110,6 +119,7 @@ impl SignIn {
             directory,
             ca,
             ssh,
+            sessions,
             mint,
             minter,
             passwords: Passwords::default(),

@@ -3,7 +3,7 @@
 use crate::ca::{Ca, DEFAULT_NAMES};
 use crate::identify::Identifier;
 use crate::password::Passwords;
-use crate::sign_in::{Settings, SignIn};
+use crate::sign_in::{EndSessions, Settings, SignIn};
 use crate::ssh::SshAuthorities;
 use crate::totp::Authenticator;
 use async_trait::async_trait;
@@ -245,6 +245,16 @@ impl Directory for FakeDirectory {
 }
 
 /// A Loggia of this room alone, with one person who is enrolled and one service account.
+/// The credentials whose sessions were told to end.
+#[derive(Default)]
+pub(crate) struct FakeSessions(pub(crate) Mutex<Vec<CredentialId>>);
+
+impl EndSessions for FakeSessions {
+    fn logged_out(&self, credentials: &[CredentialId], _: ActorId) {
+        self.0.lock().extend(credentials);
+    }
+}
+
 pub(crate) struct World {
     pub(crate) clock: Arc<FakeClock>,
     pub(crate) mint: Mint,
@@ -253,6 +263,7 @@ pub(crate) struct World {
     pub(crate) ca: Arc<Ca>,
     pub(crate) ssh: Arc<SshAuthorities>,
     pub(crate) sign_in: Arc<SignIn>,
+    pub(crate) ended: Arc<FakeSessions>,
     pub(crate) identifier: Identifier,
     pub(crate) alice: PersonId,
     pub(crate) authenticator: Authenticator,
@@ -274,11 +285,13 @@ impl World {
         let ssh = SshAuthorities::open_or_create(folder.path(), &mint, &log.origin()).unwrap();
         let ssh = Arc::new(ssh);
         let directory = Arc::new(FakeDirectory::default());
+        let ended = Arc::new(FakeSessions::default());
         let sign_in = Arc::new(SignIn::new(
             Arc::clone(&log) as Arc<dyn Append>,
             Arc::clone(&directory) as Arc<dyn Directory>,
             Arc::clone(&ca),
             Arc::clone(&ssh),
+            Arc::clone(&ended) as Arc<dyn EndSessions>,
             mint.clone(),
             Settings::default(),
         ));
@@ -301,6 +314,7 @@ impl World {
             ca,
             ssh,
             sign_in,
+            ended,
             identifier,
             folder,
         };

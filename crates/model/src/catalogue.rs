@@ -22,6 +22,20 @@ pub enum Effect {
 }
 
 impl Effect {
+    /// All of them, in the order of their words.
+    pub const ALL: [Self; 10] = [
+        Self::Config,
+        Self::Delete,
+        Self::Execute,
+        Self::Export,
+        Self::Privilege,
+        Self::Read,
+        Self::Secret,
+        Self::Session,
+        Self::Unknown,
+        Self::Write,
+    ];
+
     /// The word in the log.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -254,7 +268,7 @@ catalogue! {
          sealed("/detail/cause", "what the target or the network said")],
         [("/detail/reason", "\"denied\""), ("/decision/effect", "\"deny\""), ("/outcome/status", "\"denied\"")];
     SessionEnd = "session.end", "The session is over; nothing was forwarded after this.", [Session],
-        [plain("/detail/reason", "client_closed, target_closed, ended, locked, expired, idle_limit, time_limit, bytes_limit, unrecordable, protocol_error, gateway_fault, panic, shutdown, target_down, target_tls, target_auth, target_refused or gateway_died"),
+        [plain("/detail/reason", "client_closed, target_closed, ended, locked, expired, logged_out, idle_limit, time_limit, bytes_limit, unrecordable, protocol_error, gateway_fault, panic, shutdown, target_down, target_tls, target_auth, target_refused or gateway_died"),
          plain("/detail/events", "events of the session before this one"),
          plain("/detail/actions", "actions forwarded"),
          plain("/detail/results_unrecorded", "results that could not be written one by one"),
@@ -523,6 +537,15 @@ mod tests {
                 Value::parse(json.as_bytes())
                     .unwrap_or_else(|e| panic!("{}: {json}: {e}", spec.code));
             }
+        }
+    }
+
+    #[test]
+    fn every_effect_stands_once_in_the_order_of_the_words() {
+        let words = Effect::ALL.map(Effect::as_str);
+        assert!(words.is_sorted_by(|one, next| one < next), "{words:?}");
+        for effect in Kind::ALL.iter().flat_map(|kind| kind.spec().effects) {
+            assert!(Effect::ALL.contains(effect), "{effect:?}");
         }
     }
 

@@ -6,10 +6,10 @@ mod files;
 mod running;
 mod start;
 
+use crate::door::{ClientChannel, ClientSays};
 use crate::due::Due;
 use crate::flow::Pressure;
 use crate::forward::refused;
-use crate::front::{ClientChannel, ClientSays};
 use crate::outgoing::{ChannelWriter, Message, Outgoing, Terminal};
 use crate::relay::{Serving, Stop};
 use crate::upstream::{Followed, TargetSays, Upstream};
@@ -27,15 +27,19 @@ use tokio::time::timeout;
 
 /// How long a target may take to answer a request of a channel.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
-/// Environment variables of one channel, and bytes of all of them.
-const ENVIRONMENT_MAX: (usize, usize) = (128, 32 * 1024);
+/// Environment variables of one channel.
+const VARIABLES_MAX: usize = 128;
+/// Their names and values together, in bytes.
+const VARIABLES_BYTES_MAX: usize = 32 * 1024;
 /// How long the target may take to close a channel after the client has.
 pub(crate) const CLOSE_WAIT_MAX: Duration = Duration::from_secs(5);
+/// How long a client may take to hear why what it started does not run.
+const TURN_AWAY_MAX: Duration = Duration::from_secs(10);
 /// The exit status of what was not let through, as shells use it: found, and not executed.
 const REFUSED_STATUS: u32 = 126;
 
 /// The client's leg, as channels share it.
-pub(crate) struct Front {
+pub(crate) struct ClientLeg {
     pub(crate) handle: Handle,
     pub(crate) pressure: Arc<Pressure>,
 }
@@ -81,7 +85,7 @@ pub(crate) async fn serve(session: Serving<'_>, channel: ClientChannel) -> Resul
     let upstream = match session.pool.take().await {
         Ok(upstream) => upstream,
         Err(error) => {
-            let reason = crate::front::words(&error);
+            let reason = crate::door::words(&error);
             reply.reject(ChannelOpenFailure::Other { code: 2, reason }).await;
             return Ok(());
         }
@@ -182,8 +186,10 @@ impl<'a> Ends<'a> {
         reply: oneshot::Sender<bool>,
     ) -> Result<(), Stop> {
         prepared.environment_bytes += name.len() + value.len();
-        let (count_max, bytes_max) = ENVIRONMENT_MAX;
-        if prepared.environment.len() >= count_max || prepared.environment_bytes > bytes_max {
+        if prepared.environment.len() >= VARIABLES_MAX
+            || prepared.environment_bytes > VARIABLES_BYTES_MAX
+        {
+            // Dropped, the answer is no.
             return Ok(());
         }
         // Whether the target takes a variable is its own affair (AcceptEnv); OpenSSH's client does
@@ -254,7 +260,8 @@ impl<'a> Ends<'a> {
         timeout(ANSWER_WAIT_MAX, answer).await.unwrap_or(Answer::None)
     }
 
-    /// Records an action and asks the target for it; the client has its answer in `reply`.
+    /// Records an action and asks the target for it. What the target answers is for the caller to
+    /// await and to pass on. An inner error is one that the client is told, and the session goes on.
     async fn begin(
         &mut self,
         action: Action,
@@ -288,6 +295,6 @@ impl<'a> Ends<'a> {
             let _ = write.exit_status(REFUSED_STATUS).await;
             let _ = write.eof().await;
         };
-        let _ = timeout(CLOSE_WAIT_MAX, saying).await;
+        let _ = timeout(TURN_AWAY_MAX, saying).await;
     }
 }

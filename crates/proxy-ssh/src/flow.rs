@@ -17,8 +17,9 @@ use tokio::sync::Notify;
 
 /// A queue with more than this holds its peer back.
 const QUEUE_BYTES_MAX: usize = 1 << 20;
-/// All queues of a connection with more than this hold the peer back whatever else waits. A peer
-/// that sends this much and takes nothing itself stands still until it does.
+/// Where all queues of a connection hold more than this, one that is over its own bound holds the
+/// peer back whatever else waits. A peer that sends this much and takes nothing itself stands still
+/// until it does.
 const CONNECTION_BYTES_MAX: usize = 64 << 20;
 
 /// Behind something of this length others take their turn before it goes on: a stream would

@@ -4,9 +4,9 @@
 mod pipe;
 
 use crate::channel::CLOSE_WAIT_MAX;
+use crate::door::{ClientChannel, ClientSays};
 use crate::due::Due;
 use crate::flow::{Pressure, Queue};
-use crate::front::{ClientChannel, ClientSays};
 use crate::jump::Jump;
 use crate::outgoing::{ChannelWriter, Message, Outgoing, Reached, ThroughWriter};
 use crate::relay::{Serving, Stop};
@@ -89,7 +89,7 @@ pub(crate) async fn connect(
     let writer = TargetWriter::new(ChannelWriter(write), session.watch.dial());
     channel.reply.accept().await;
     let client =
-        ClientEnd { write: channel.write, says: channel.says, pressure: &session.front.pressure };
+        ClientEnd { write: channel.write, says: channel.says, pressure: &session.client.pressure };
     let target = TargetEnd { writer, says, pressure: &upstream.pressure };
     pipe(session, &due, client, target).await?;
     report(due, None).await?;
@@ -152,7 +152,7 @@ async fn jump_back(
             due.bytes_out.fetch_add(buffer.len() as u64, Ordering::Relaxed);
             let bytes = buffer.split().freeze();
             let sending = channel.write.data_bytes(bytes);
-            if session.front.pressure.sending(sending).await.is_err() {
+            if session.client.pressure.sending(sending).await.is_err() {
                 break;
             }
             buffer.reserve(PIECE_BYTES);
@@ -255,7 +255,7 @@ async fn back(
     if let Err(error) = session.watch.permits(action) {
         return refused(session, direction, direction, error).await;
     }
-    let handle = &session.front.handle;
+    let handle = &session.client.handle;
     // By which of the ports that the target listens on it comes.
     let by = match &wants {
         TargetWants::Forwarded { address, port, .. } => Some((address.clone(), *port)),
@@ -291,9 +291,9 @@ async fn back(
     reply.accept().await;
     let (read, write) = client.split();
     let says = TargetEnd { writer, says, pressure: &pressure };
-    let from_client = Queue::new(Arc::clone(&session.front.pressure));
+    let from_client = Queue::new(Arc::clone(&session.client.pressure));
     let client =
-        ClientEnd { write, says: Arc::clone(&from_client), pressure: &session.front.pressure };
+        ClientEnd { write, says: Arc::clone(&from_client), pressure: &session.client.pressure };
     // A channel that this side opened speaks by the library's own queue.
     let pump = pump(read, from_client);
     let pipe = pipe(session, &due, client, says);

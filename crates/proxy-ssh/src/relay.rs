@@ -1,9 +1,9 @@
 //! *relay*: one SSH connection. Each channel of the client is served by itself, with a connection
 //! to the target of its own, so that one that stands still holds up no other.
 
-use crate::channel::{self, Front};
+use crate::channel::{self, ClientLeg};
+use crate::door::{Client, ClientAsks, NeverPassed};
 use crate::forward;
-use crate::front::{Client, ClientAsks, NeverPassed};
 use crate::jump::Jumps;
 use crate::upstream::{self, Upstream, UpstreamParts};
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -117,14 +117,14 @@ pub(crate) async fn run(
         idle: Mutex::new(vec![first]),
         dialling: Semaphore::new(DIALLING_MAX),
     };
-    let front = Front { handle: client.handle.clone(), pressure: Arc::clone(&client.pressure) };
+    let leg = ClientLeg { handle: client.handle.clone(), pressure: Arc::clone(&client.pressure) };
     let stop = {
         let (listening, gone) = (Mutex::default(), CancellationToken::new());
         let serving = Serving {
             watch,
             parts: &parts,
             pool: &pool,
-            front: &front,
+            client: &leg,
             totals: &totals,
             listening: &listening,
             gone: &gone,
@@ -168,7 +168,7 @@ pub(crate) struct Serving<'a> {
     pub(crate) watch: &'a Watch,
     pub(crate) parts: &'a RelayParts<'a>,
     pub(crate) pool: &'a Pool<'a>,
-    pub(crate) front: &'a Front,
+    pub(crate) client: &'a ClientLeg,
     pub(crate) totals: &'a Totals,
     /// Ports on which the target listens for the client: by address and port, how to stop it.
     pub(crate) listening: &'a Mutex<HashMap<(String, u32), Arc<Notify>>>,

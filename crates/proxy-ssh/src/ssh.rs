@@ -1,6 +1,6 @@
 //! The front end as the spine sees it.
 
-use crate::front::{self, Client, FrontParts};
+use crate::door::{self, Client, DoorParts};
 use crate::jump::Jumps;
 use crate::relay::{self, RelayParts};
 use crate::upstream::{self, Upstream, UpstreamParts};
@@ -42,7 +42,7 @@ pub struct SshParts {
 
 /// The SSH front end.
 pub struct Ssh {
-    front: FrontParts,
+    door: DoorParts,
     upstream: UpstreamParts,
     jumps: Jumps,
     resolve: Arc<dyn Resolve>,
@@ -55,12 +55,12 @@ impl Ssh {
     /// # Errors
     /// Where the host key cannot be used.
     pub fn new(parts: SshParts) -> Result<Self, PublicError> {
-        let config = front::config(&*parts.host_keys, &parts.names)?;
+        let config = door::config(&*parts.host_keys, &parts.names)?;
         let made_us = parts.mint.now_us();
         Ok(Self {
             jumps: Jumps::new(parts.own, parts.names.clone()),
             resolve: parts.resolve,
-            front: FrontParts {
+            door: DoorParts {
                 identify: parts.identify,
                 host_keys: parts.host_keys,
                 names: parts.names,
@@ -101,12 +101,12 @@ impl Protocol for Ssh {
         source: Source,
     ) -> Result<Opened<Self::Client>, OpenFailure> {
         let (opening, client) =
-            front::open(socket, source, self.jumps.arrived(source.peer), &self.front).await?;
+            door::open(socket, source, self.jumps.arrived(source.peer), &self.door).await?;
         Ok(Opened::Session { opening, client })
     }
 
     async fn refuse(&self, client: Self::Client, error: &PublicError) {
-        let words = format!("Loggia: {}", front::words(error));
+        let words = format!("Loggia: {}", door::words(error));
         client.hang_up(Disconnect::ByApplication, words).await;
     }
 

@@ -1,6 +1,7 @@
 //! Whether a caller of the API may do what it asks for; a refusal is an event.
 
 use async_trait::async_trait;
+use loggia_gate::Sessions;
 use loggia_model::catalogue::Kind;
 use loggia_model::circumstances::policy_error;
 use loggia_model::decision::{Action, Ask, Effect};
@@ -12,6 +13,8 @@ use std::sync::Arc;
 pub(crate) struct Policies {
     pub(crate) decide: Arc<dyn Decide>,
     pub(crate) resolve: Arc<dyn Resolve>,
+    /// They know which credentials were given back a moment ago.
+    pub(crate) sessions: Arc<Sessions>,
     pub(crate) append: Arc<dyn Append>,
     pub(crate) mint: Mint,
 }
@@ -24,6 +27,11 @@ impl Authorize for Policies {
         action: Action,
         route: &'static str,
     ) -> Result<(), PublicError> {
+        // Whoever follows something is asked for again and again, and was identified long ago.
+        if caller.actor.credential.is_some_and(|it| self.sessions.has_ended(it)) {
+            return Err(PublicError::new("unauthenticated", Fault::Client, "you logged out")
+                .hint("`loggia login` gives a new credential"));
+        }
         let lock = self.resolve.lock(&caller.actor, None);
         let decision = self.decide.decide(&Ask {
             actor: &caller.actor,

@@ -12,10 +12,10 @@ use loggia_control::{
     ChangeBy, Control, ControlApi, Cut, Declaration, DeclaredFile, EnrolmentCodes, Lock,
 };
 use loggia_gate::{EndNotice, GateMetrics, Limits, Protocol, Sessions, Spine, SpineParts, listen};
-use loggia_identity::{Ca, Identifier, Settings, SignIn, SshAuthorities};
+use loggia_identity::{Ca, EndSessions, Identifier, Settings, SignIn, SshAuthorities};
 use loggia_ledger::{Cosigning, Ledger, LedgerOptions};
 use loggia_model::catalogue::Kind;
-use loggia_model::id::{ActorId, EventId};
+use loggia_model::id::{ActorId, CredentialId, EventId};
 use loggia_model::port::{Append, Authorize, Decide, Directory, Follow, Identify, Resolve};
 use loggia_model::{Mint, Secret};
 use loggia_proxy_postgres::upstream::TargetTls;
@@ -398,6 +398,7 @@ fn doors(
     (append, directory, mint): (Arc<dyn Append>, Arc<dyn Directory>, Mint),
     ca: &Arc<Ca>,
     ssh: Arc<SshAuthorities>,
+    sessions: Arc<Live>,
 ) -> (Arc<SignIn>, Arc<dyn Identify>) {
     let settings = Settings {
         credential_life_s: config.identity.credential_minutes * 60,
@@ -409,6 +410,7 @@ fn doors(
         directory_of_doors,
         Arc::clone(ca),
         authorities,
+        sessions,
         mint.clone(),
         settings,
     ));
@@ -430,8 +432,9 @@ fn parts(
     let resolve: Arc<dyn Resolve> = Arc::new(control.clone());
     let directory: Arc<dyn Directory> = Arc::new(control.clone());
     let ports = (Arc::clone(&append), directory, mint.clone());
-    let (sign_in, identify) = doors(config, ports, &ca, ssh);
     let sessions: Arc<Sessions> = Arc::default();
+    let live = Arc::new(Live { sessions: Arc::clone(&sessions) });
+    let (sign_in, identify) = doors(config, ports, &ca, ssh, Arc::clone(&live));
     let gate_metrics = GateMetrics::default();
     let spine = Arc::new(Spine::new(SpineParts {
         identify: Arc::clone(&identify),
@@ -444,8 +447,13 @@ fn parts(
         metrics: gate_metrics.clone(),
         limits: limits(config),
     }));
-    let authorize: Arc<dyn Authorize> =
-        Arc::new(Policies { decide, resolve, append: Arc::clone(&append), mint: mint.clone() });
+    let authorize: Arc<dyn Authorize> = Arc::new(Policies {
+        decide,
+        resolve,
+        sessions: Arc::clone(&sessions),
+        append: Arc::clone(&append),
+        mint: mint.clone(),
+    });
     let mut registry = Registry::default();
     gate_metrics.register(&mut registry);
     ledger.metrics().register(&mut registry);
@@ -592,6 +600,14 @@ fn heartbeat(parts: &Parts) {
 /// The spine's open sessions as the store asks for them.
 struct Live {
     sessions: Arc<Sessions>,
+}
+
+impl EndSessions for Live {
+    fn logged_out(&self, credentials: &[CredentialId], holder: ActorId) {
+        let by = Some(holder.to_string());
+        let notice = EndNotice { code: "logged_out", reason: "you logged out".to_owned(), by };
+        self.sessions.end_of_credentials(credentials, &notice);
+    }
 }
 
 impl LiveSessions for Live {

@@ -410,23 +410,10 @@ pub(crate) fn effect_bit(effect: Effect) -> u16 {
     1 << (effect as u16)
 }
 
-const EFFECTS: [Effect; 10] = [
-    Effect::Config,
-    Effect::Delete,
-    Effect::Execute,
-    Effect::Export,
-    Effect::Privilege,
-    Effect::Read,
-    Effect::Secret,
-    Effect::Session,
-    Effect::Unknown,
-    Effect::Write,
-];
-
 fn effect_bits(whole: &Value) -> u16 {
     let Some(Value::Array(words)) = whole.get("effects") else { return 0 };
     let known = words.iter().filter_map(|word| {
-        EFFECTS.into_iter().find(|effect| Some(effect.as_str()) == word.as_str())
+        Effect::ALL.into_iter().find(|effect| Some(effect.as_str()) == word.as_str())
     });
     known.fold(0, |bits, effect| bits | effect_bit(effect))
 }

@@ -90,6 +90,8 @@ fn whoami() {}
 fn ssh_trust() {}
 
 /// End all credentials of the caller
+///
+/// The sessions that came in with them are told to end before the answer is given.
 #[utoipa::path(
     post,
     path = contract::LOGOUT,

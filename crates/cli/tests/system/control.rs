@@ -98,3 +98,23 @@ fn a_disabled_person_is_out_at_once_and_reads_of_audit_data_are_events() {
     gateway.search("alice", "actor:bob").unwrap();
     assert!(count(&gateway, "audit.read", "/detail/query", "actor:bob") >= 1);
 }
+
+#[test]
+fn logging_out_ends_the_sessions_that_run_on_what_is_given_back_and_nobody_elses() {
+    let gateway = gateway();
+    let bobs = sleeping(&gateway, "bob", "to-be-logged-out");
+    let mut alices = sleeping(&gateway, "alice", "stays");
+    for mark in ["to-be-logged-out", "stays"] {
+        until("it runs", Duration::from_secs(10), || running_on_target(mark).then_some(()));
+    }
+    gateway.succeed(Some("bob"), &["logout"]).unwrap();
+    let told = stderr(&bobs.wait_with_output().unwrap());
+    assert!(told.contains("FATAL") && told.contains("you logged out"), "{told}");
+    until("cancelled on the target", Duration::from_secs(3), || {
+        (!running_on_target("to-be-logged-out")).then_some(())
+    });
+    assert_eq!(count(&gateway, "session.end", "/detail/reason", "logged_out"), 1);
+    assert!(running_on_target("stays") && alices.try_wait().unwrap().is_none());
+    alices.kill().unwrap();
+    alices.wait().unwrap();
+}

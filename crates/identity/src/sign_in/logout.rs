@@ -5,13 +5,15 @@ use crate::events::{self, Who, ask};
 use loggia_api::identity::{LoggedOut, WhoAmI};
 use loggia_model::id::CredentialId;
 use loggia_model::port::{Caller, IdentityRecord};
-use loggia_model::{Draft, Kind, PublicError};
+use loggia_model::{Draft, Fault, Kind, PublicError};
+use std::sync::Arc;
 
 /// Events that are appended in one go.
 const BATCH_MAX: usize = 100;
 
 impl SignIn {
-    /// Revokes all credentials of the caller.
+    /// Revokes all credentials of the caller, and ends the sessions that came in with them. Not to
+    /// be dropped in the middle.
     ///
     /// Errors: ledger or control database in the way. Where the former is, before anything was
     /// revoked, nothing is; where it is afterwards, what was revoked stays so.
@@ -33,6 +35,11 @@ impl SignIn {
             events::on_disk(self.log.as_ref(), &place).await?;
         }
         let ids = ask(self.directory.revoke_credentials(actor.id)).await?;
+        // At once, whatever may come of the rest. The one in hand too where it was revoked before:
+        // somebody else's logout may have left its sessions.
+        let in_hand = actor.credential.filter(|own| !ids.contains(own));
+        let ended: Vec<CredentialId> = ids.iter().copied().chain(in_hand).collect();
+        self.sessions.logged_out(&ended, actor.id);
         let mut drafts = Vec::with_capacity(ids.len() + 1);
         for id in ids.iter().filter(|id| Some(**id) != actor.credential) {
             drafts.push(self.revoked(who, *id)?);
@@ -46,6 +53,17 @@ impl SignIn {
             events::append(self.log.as_ref(), batch)?;
         }
         Ok(LoggedOut { revoked })
+    }
+
+    /// [`Self::logout`], also when the caller hangs up in between.
+    pub(crate) async fn logout_to_the_end(
+        self: Arc<Self>,
+        caller: Caller,
+    ) -> Result<LoggedOut, PublicError> {
+        let logout = tokio::spawn(async move { self.logout(&caller).await });
+        logout.await.unwrap_or_else(|error| {
+            Err(PublicError::new("internal", Fault::Gateway, "the logout broke off").cause(error))
+        })
     }
 
     fn revoked(&self, who: Who<'_>, id: CredentialId) -> Result<Draft, PublicError> {

@@ -419,9 +419,13 @@ async fn logout_ends_all_credentials_and_each_end_is_an_event() {
         world.identifier.identify(&token, &source(HOME)).await.is_ok(),
         "not recorded, not done"
     );
+    assert!(world.ended.0.lock().is_empty());
 
     let before = world.log.events().len();
     assert_eq!(world.sign_in.logout(&caller).await.unwrap().revoked, 4);
+    let ended = world.ended.0.lock().clone();
+    assert_eq!(ended.len(), 4, "the sessions of each end");
+    assert!(ended.contains(&caller.actor.credential.unwrap()));
     let kinds = &world.log.kinds()[before..];
     assert_eq!(kinds.iter().filter(|kind| *kind == "credential.revoked").count(), 4);
     assert_eq!(kinds.last().map(String::as_str), Some("auth.logout"));

@@ -201,10 +201,7 @@ fn take<D: Desk>(
     };
     let message = match frontend::parse(&frame) {
         Ok(message) => message,
-        Err(error) => {
-            let broken = malformed(frame.tag(), frame.wire().len(), error);
-            return Ok(Fate::Pause(broken));
-        }
+        Err(error) => return Ok(Fate::Pause(malformed(&frame, error))),
     };
     let taken = match message {
         Message::Query(text) => query(pending, desk, &frame, text, now_us),
@@ -228,19 +225,19 @@ fn take<D: Desk>(
         Message::CopyDone | Message::CopyFail(_) => copy_end(pending, desk, &frame, now_us),
         Message::Sync => {
             pending.sync(now_us);
-            desk.neutral(Outgoing::message(frame.clone()))
+            neutral(desk, &frame)
         }
         Message::Describe(_) => {
             pending.describe(now_us);
-            desk.neutral(Outgoing::message(frame.clone()))
+            neutral(desk, &frame)
         }
         Message::Close(named) => {
             pending.close(named, now_us);
-            desk.neutral(Outgoing::message(frame.clone()))
+            neutral(desk, &frame)
         }
-        Message::Flush => desk.neutral(Outgoing::message(frame.clone())),
+        Message::Flush => neutral(desk, &frame),
         Message::Terminate => {
-            desk.neutral(Outgoing::message(frame.clone()))?;
+            neutral(desk, &frame)?;
             return Ok(Fate::Pause(Pause::Goodbye));
         }
         Message::Opaque(_) => opaque(desk, &frame),
@@ -360,6 +357,10 @@ fn copy_end<D: Desk>(
     let Taking::For(action) = pending.taking() else { return Ok(()) };
     pending.copy_end(now_us);
     desk.part_of(&action, Outgoing::message(frame.clone()))
+}
+
+fn neutral(desk: &mut impl Desk, frame: &Frame) -> Result<(), Unrecorded> {
+    desk.neutral(Outgoing::message(frame.clone()))
 }
 
 fn opaque<D: Desk>(desk: &mut D, frame: &Frame) -> Result<(), Unrecorded> {

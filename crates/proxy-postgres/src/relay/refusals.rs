@@ -124,10 +124,10 @@ pub(super) fn behind_a_broken_copy<A>(next: &Inbound<A>) -> Pause {
     }))
 }
 
-pub(super) fn malformed(tag: u8, bytes: usize, error: CodecError) -> Pause {
+pub(super) fn malformed(frame: &Frame, error: CodecError) -> Pause {
     Pause::Broken(Box::new(Refusal {
-        tag,
-        bytes,
+        tag: frame.tag(),
+        bytes: frame.wire().len(),
         reason: "protocol_error",
         text: None,
         decision: None,

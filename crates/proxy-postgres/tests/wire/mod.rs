@@ -113,6 +113,11 @@ impl Client {
         self.stream.flush().unwrap();
     }
 
+    /// The same; `false` where the gateway has closed the connection.
+    pub fn tries_to_send(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).and_then(|()| self.stream.flush()).is_ok()
+    }
+
     /// The next message; `None` at the end of the connection.
     pub fn read(&mut self) -> Option<(u8, Vec<u8>)> {
         loop {

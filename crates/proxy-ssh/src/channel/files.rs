@@ -145,7 +145,7 @@ impl Running<'_> {
             }
         };
         self.on_tape(Stream::Output, &control, Kept::AllButContent).await?;
-        let pressure = &self.session.front.pressure;
+        let pressure = &self.session.client.pressure;
         let _ = pressure.sending(self.client.write.data_bytes(bytes)).await;
         if between {
             let denials = std::mem::take(&mut *self.denials.lock());
@@ -247,7 +247,7 @@ impl Running<'_> {
             let denials = std::mem::take(&mut *self.denials.lock());
             for denial in denials {
                 let sending = self.client.write.data_bytes(denial);
-                let _ = self.session.front.pressure.sending(sending).await;
+                let _ = self.session.client.pressure.sending(sending).await;
             }
         }
         Ok(())

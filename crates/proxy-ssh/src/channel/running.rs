@@ -1,19 +1,22 @@
 //! A program that runs: input one way, output the other, each recorded before it is passed on.
 //!
-//! Both directions run in one task and meet at two locks: that of the way to the target and that
-//! of the way to the client. Each is held while something is sent, never while something is
-//! awaited from the other side.
+//! Both directions run in one task and meet at two locks. That of the way to the target is held for
+//! every message there. That of the way to the client is held for what stands in the channel's one
+//! stream of data: output, and the answers that we give in a target's place, which must not land in
+//! the middle of one of its own. Standard error, exit status and the end of the output are messages
+//! of their own, which nothing can tear apart, and go without it. Each lock is held while something
+//! is sent, never while something is awaited from the other side.
 
 use super::content::Content;
 use super::start::Started;
 use super::{CLOSE_WAIT_MAX, Ends};
 use crate::codec::echo::LineVerdict;
+use crate::door::ClientSays;
 use crate::due::{Due, say_now};
 use crate::forward;
-use crate::front::ClientSays;
 use crate::outgoing::{ChannelWriter, Message, Outgoing};
 use crate::relay::{Serving, Stop};
-use crate::upstream::{Followed, TargetSays, Upstream};
+use crate::upstream::{Followed, TargetOpens, TargetSays, Upstream};
 use bytes::Bytes;
 use loggia_gate::{EndNotice, Recorded, RecordedAction, Stream, TargetWriter};
 use loggia_model::EventDraft;
@@ -26,7 +29,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, Notify, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// How long the end of the output waits for the end of the program, where the client may still
@@ -55,6 +58,7 @@ pub(super) struct Running<'a> {
     pub(super) upstream: &'a Upstream,
     pub(super) says: &'a Followed,
     pub(super) to_target: Mutex<&'a mut TargetWriter<ChannelWriter>>,
+    /// Held while something is put into the stream of data to the client.
     pub(super) to_client: Mutex<()>,
     /// What the client is to be told in place of an answer, once it fits between two.
     pub(super) denials: Lock<Vec<Bytes>>,
@@ -85,11 +89,33 @@ impl<'a> Ends<'a> {
     /// Until the program ends, with its result on record.
     pub(super) async fn run(&mut self, started: Started<'a>) -> Result<(), Stop> {
         let Started { due, content, size } = started;
-        let mut end = self.session.watch.end_signal();
-        let mut unused = tokio::sync::mpsc::channel(1).1;
-        std::mem::swap(&mut unused, &mut self.upstream.opens);
-        let mut opens = unused;
-        let running = Running {
+        // What the target opens is received here while everything else of the connection is shared:
+        // the receiver is taken out of it for as long, and another stands in its place.
+        let nothing_opens = mpsc::channel(1).1;
+        let mut opens = std::mem::replace(&mut self.upstream.opens, nothing_opens);
+        let running = self.running(due, content);
+        if let Some((columns, rows)) = size {
+            running.session.watch.resized(&running.action, columns, rows).await?;
+        }
+        let served = match running.until_over(&mut opens).await {
+            Over::Stopped(stop) => Err(stop),
+            Over::Target => running.report(None).await,
+            Over::Client => {
+                running.close_target().await;
+                running.report(None).await
+            }
+            Over::Ordered(notice) => {
+                running.ordered(&notice).await;
+                running.report(Some("cancelled")).await
+            }
+        };
+        drop(running);
+        self.upstream.opens = opens;
+        served
+    }
+
+    fn running(&mut self, due: Due<'a>, content: Content) -> Running<'_> {
+        Running {
             session: self.session,
             action: due.action(),
             due: Lock::new(Some(due)),
@@ -106,60 +132,46 @@ impl<'a> Ends<'a> {
             silent: AtomicBool::new(false),
             input_over: AtomicBool::new(false),
             output_over: AtomicBool::new(false),
-        };
-        if let Some((columns, rows)) = size {
-            running.session.watch.resized(&running.action, columns, rows).await?;
         }
-        let over = {
-            let mut input = pin!(running.input());
-            let mut output = pin!(running.output());
-            let pressure = Arc::clone(&running.upstream.pressure);
-            let back = async {
-                match forward::serve_back(self.session, &mut opens, &pressure).await {
-                    Ok(()) => std::future::pending().await,
-                    Err(stop) => stop,
-                }
-            };
-            let gone = async {
-                self.session.gone.cancelled().await;
-                tokio::time::sleep(CLOSE_WAIT_MAX).await;
-            };
-            tokio::select! {
-                biased;
-                notice = end.ended() => Over::Ordered(notice),
-                () = gone => Over::Client,
-                stop = back => Over::Stopped(stop),
-                done = &mut output => done.map_or_else(Over::Stopped, |()| Over::Target),
-                done = &mut input => match done {
-                    Err(stop) => Over::Stopped(stop),
-                    // The client closed: the program is given time to notice and to end.
-                    Ok(()) => match timeout(CLOSE_WAIT_MAX, output).await {
-                        Ok(Ok(())) => Over::Target,
-                        Ok(Err(stop)) => Over::Stopped(stop),
-                        Err(_late) => Over::Client,
-                    },
-                },
-            }
-        };
-        let served = match over {
-            Over::Stopped(stop) => Err(stop),
-            Over::Target => running.report(None).await,
-            Over::Client => {
-                running.close_target().await;
-                running.report(None).await
-            }
-            Over::Ordered(notice) => {
-                running.ordered(&notice).await;
-                running.report(Some("cancelled")).await
-            }
-        };
-        drop(running);
-        self.upstream.opens = opens;
-        served
     }
 }
 
 impl Running<'_> {
+    /// Both directions, until there is a reason to stop.
+    async fn until_over(&self, opens: &mut mpsc::Receiver<TargetOpens>) -> Over {
+        let mut end = self.session.watch.end_signal();
+        let mut input = pin!(self.input());
+        let mut output = pin!(self.output());
+        let pressure = Arc::clone(&self.upstream.pressure);
+        let back = async {
+            match forward::serve_back(self.session, opens, &pressure).await {
+                Ok(()) => std::future::pending().await,
+                Err(stop) => stop,
+            }
+        };
+        // Whatever stands still: a client that is gone is waited for only so long.
+        let gone = async {
+            self.session.gone.cancelled().await;
+            tokio::time::sleep(CLOSE_WAIT_MAX).await;
+        };
+        tokio::select! {
+            biased;
+            notice = end.ended() => Over::Ordered(notice),
+            () = gone => Over::Client,
+            stop = back => Over::Stopped(stop),
+            done = &mut output => done.map_or_else(Over::Stopped, |()| Over::Target),
+            done = &mut input => match done {
+                Err(stop) => Over::Stopped(stop),
+                // The client closed: the program is given time to notice and to end.
+                Ok(()) => match timeout(CLOSE_WAIT_MAX, output).await {
+                    Ok(Ok(())) => Over::Target,
+                    Ok(Err(stop)) => Over::Stopped(stop),
+                    Err(_late) => Over::Client,
+                },
+            },
+        }
+    }
+
     /// Everything that the client says, until it closes the channel.
     async fn input(&self) -> Result<(), Stop> {
         while let Some(says) = self.client.says.pop().await {
@@ -271,12 +283,14 @@ impl Running<'_> {
                     eof_due = Some(Instant::now() + EOF_WAIT);
                 }
                 TargetSays::ExitStatus(status) => {
+                    self.session.watch.exited(&self.action, Some(status)).await?;
                     self.exit.lock().status = Some(status);
                     let _ = write.exit_status(status).await;
                 }
                 TargetSays::ExitSignal { signal, core_dumped, message } => {
+                    self.session.watch.exited(&self.action, None).await?;
                     self.exit.lock().signal = Some(signal_name(&signal));
-                    let (handle, id) = (&self.session.front.handle, self.client.id);
+                    let (handle, id) = (&self.session.client.handle, self.client.id);
                     let lang = String::new();
                     let _ =
                         handle.exit_signal_request(id, signal, core_dumped, message, lang).await;
@@ -296,7 +310,7 @@ impl Running<'_> {
         self.count_out(bytes.len());
         self.session.watch.said(&self.action, Stream::Error, &bytes).await?;
         let sending = self.client.write.extended_data_bytes(1, bytes);
-        let _ = self.session.front.pressure.sending(sending).await;
+        let _ = self.session.client.pressure.sending(sending).await;
         Ok(())
     }
 
@@ -358,7 +372,7 @@ impl Running<'_> {
     pub(super) async fn write_client(&self, bytes: Bytes) {
         let _writing = self.to_client.lock().await;
         let sending = self.client.write.data_bytes(bytes);
-        let _ = self.session.front.pressure.sending(sending).await;
+        let _ = self.session.client.pressure.sending(sending).await;
     }
 
     pub(super) async fn send(&self, recorded: Recorded<Message>) -> io::Result<()> {

@@ -306,9 +306,17 @@ mod tests {
     }
 
     proptest! {
+        /// A second command never hides behind one that is known, whatever stands between; a
+        /// backslash could make its beginning a letter of a path.
         #[test]
-        fn any_bytes(text in prop::collection::vec(any::<u8>(), 0..60)) {
-            parse(&text);
+        fn what_runs_more_than_one_command_is_no_known_one(
+            start in prop::sample::select(&["scp -t a", "rsync --server . ", "git-upload-pack "][..]),
+            text in prop::collection::vec(any::<u8>(), 0..60),
+            more in prop::sample::select(&[";x", "|x", "&x", "\nx", "`x`", "$(x)", ">x"][..]),
+        ) {
+            prop_assume!(text.last() != Some(&b'\\'));
+            let line = [start.as_bytes(), &text, more.as_bytes()].concat();
+            prop_assert_eq!(parse(&line), Command::Other);
         }
 
         /// A quoted path comes out as it was, whatever is in it.

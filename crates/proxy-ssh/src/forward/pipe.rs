@@ -1,9 +1,9 @@
 //! Bytes both ways between a channel of the client and one of the target, counted.
 
 use super::CLOSE_WAIT_MAX;
+use crate::door::ClientSays;
 use crate::due::Due;
 use crate::flow::{Pressure, Queue};
-use crate::front::ClientSays;
 use crate::outgoing::{ChannelWriter, Message, Outgoing};
 use crate::relay::{Serving, Stop};
 use crate::upstream::{Followed, TargetSays};

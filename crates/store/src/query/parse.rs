@@ -10,18 +10,6 @@ use loggia_model::id::{EventId, SessionId};
 
 /// How the outcome of an event is called in the log.
 const OUTCOMES: &[&str] = &["ok", "error", "denied", "partial", "cancelled", "unknown"];
-const EFFECTS: &[Effect] = &[
-    Effect::Config,
-    Effect::Delete,
-    Effect::Execute,
-    Effect::Export,
-    Effect::Privilege,
-    Effect::Read,
-    Effect::Secret,
-    Effect::Session,
-    Effect::Unknown,
-    Effect::Write,
-];
 const QUOTE_HINT: &str = "to look for the text itself, put it in quotes";
 
 /// Reads a query. `now_us` (microseconds since 1970) is what `since:1h` counts back from.
@@ -207,7 +195,7 @@ fn term(word: &Word, token: &Token, now_us: i64) -> Result<Term, QueryError> {
         "decision" => value
             .choice("decision", &["allow", "deny"], |word| *word)
             .map(|word| Term::Allowed(*word == "allow")),
-        "effect" => value.choice("effect", EFFECTS, |e| e.as_str()).map(|e| Term::Effect(*e)),
+        "effect" => value.choice("effect", &Effect::ALL, |e| e.as_str()).map(|e| Term::Effect(*e)),
         "source" => value.read("source", Net::parse).map(Term::Source),
         "sqlstate" => Ok(Term::Sqlstate(value.pattern())),
         "since" => value.read("since", |text| moment_us(text, now_us)).map(Term::Since),

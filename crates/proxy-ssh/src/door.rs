@@ -5,7 +5,7 @@
 //! the spine has decided, dialled and recorded: the client is told that it is signed in only once
 //! its session exists.
 
-use crate::cord::{Cord, Corded};
+use crate::cord::Cord;
 use crate::flow::{Pressure, Queue, Weigh};
 use crate::jump::Jump;
 use crate::outgoing::Terminal;
@@ -52,7 +52,7 @@ const LAST_WORDS_MAX: Duration = Duration::from_secs(5);
 const LINGER_MAX: Duration = Duration::from_secs(1);
 
 /// What the door is made of.
-pub(crate) struct FrontParts {
+pub(crate) struct DoorParts {
     /// Who somebody is.
     pub(crate) identify: Arc<dyn Identify>,
     /// This gateway's host key and certificates.
@@ -65,7 +65,7 @@ pub(crate) struct FrontParts {
     pub(crate) config: Mutex<(Arc<server::Config>, i64)>,
 }
 
-impl FrontParts {
+impl DoorParts {
     /// The configuration for a client that wants `host`, or this gateway by one of its names.
     ///
     /// # Errors
@@ -283,7 +283,7 @@ pub(crate) async fn open<S>(
     socket: S,
     source: Source,
     jump: Option<Jump>,
-    parts: &FrontParts,
+    parts: &DoorParts,
 ) -> Result<(Box<Opening>, Client), OpenFailure>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -313,7 +313,8 @@ where
         let tried = tried.lock();
         OpenFailure { reason: tried.reason.unwrap_or(fallback), claimed: tried.claimed.clone() }
     };
-    let mut running = start(config, socket, door).await.map_err(|_| failure("malformed"))?;
+    let started = server::run_stream(config, socket, door).await;
+    let mut running = started.map_err(|_| failure("malformed"))?;
     let presented = tokio::select! {
         presented = proof.recv() => presented,
         ended = &mut running => {
@@ -332,17 +333,6 @@ where
     let client =
         Client { handle: running.handle(), asks, pressure, cord, verdict: Some(verdict), running };
     Ok((Box::new(opening), client))
-}
-
-async fn start<S>(
-    config: Arc<server::Config>,
-    socket: Corded<S>,
-    door: Door,
-) -> Result<RunningSession<Door>, russh::Error>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    server::run_stream(config, socket, door).await
 }
 
 /// What was asked in a keyboard-interactive dialogue.
