@@ -470,7 +470,6 @@ fn parts(
         Arc::clone(&authorize),
         mint.clone(),
     );
-    let live = Arc::new(Live { sessions: Arc::clone(&sessions) });
     let store_api = Audit::new(store, append, authorize.clone(), live, mint.clone());
     let ports = (control.clone(), Arc::clone(&authorize), Arc::clone(&spine));
     let control_api = control_api(ports, public_address(config, api), &ca, &mint);

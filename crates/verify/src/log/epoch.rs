@@ -106,10 +106,7 @@ impl Subject<'_> {
         let judged = rotated::judge(self, &rotations, whole);
         let behind = tail::check(looker, self, &judged.keys, &grown)?;
         self.hold_to_known(&grown, &behind, findings);
-        for (verdict, place, what) in judged.problems {
-            let place = Place { file: place.file.or_else(|| label_of(self.label)), ..place };
-            findings.add(verdict, place, what);
-        }
+        self.report_rotations(judged.problems, findings);
         for (verdict, place, what) in grown.problems.into_iter().chain(behind.problems) {
             findings.add(verdict, place, what);
         }
@@ -150,6 +147,14 @@ impl Subject<'_> {
         let links = if genuine { links } else { Vec::new() };
         let (keys, newest) = (judged.keys, judged.newest);
         Ok(Outcome { report, links, erased, keys, newest, whole })
+    }
+
+    /// What is wrong with changes of the key; where one names no file, it is of the whole log.
+    fn report_rotations(&self, problems: Vec<super::bundle::Problem>, findings: &mut Findings) {
+        for (verdict, place, what) in problems {
+            let place = Place { file: place.file.or_else(|| label_of(self.label)), ..place };
+            findings.add(verdict, place, what);
+        }
     }
 
     /// A pass over the bundles that has seen none yet.
