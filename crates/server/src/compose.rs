@@ -449,10 +449,7 @@ fn parts(
         append: Arc::clone(&append),
         mint: mint.clone(),
     });
-    let mut registry = Registry::default();
-    gate_metrics.register(&mut registry);
-    ledger.metrics().register(&mut registry);
-    store.metrics().register(&mut registry);
+    let registry = registry(&gate_metrics, &ledger, &store);
     let records = Arc::new(Records { store: Arc::clone(&store), sessions: Arc::clone(&sessions) });
     let recordings_api = RecordingsApi::new(
         recordings,
@@ -485,6 +482,14 @@ fn parts(
         mint,
         registry,
     })
+}
+
+fn registry(gate: &GateMetrics, ledger: &Ledger, store: &Store) -> Registry {
+    let mut registry = Registry::default();
+    gate.register(&mut registry);
+    ledger.metrics().register(&mut registry);
+    store.metrics().register(&mut registry);
+    registry
 }
 
 async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
