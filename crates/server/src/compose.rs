@@ -454,10 +454,7 @@ fn parts(
         append: Arc::clone(&append),
         mint: mint.clone(),
     });
-    let mut registry = Registry::default();
-    gate_metrics.register(&mut registry);
-    ledger.metrics().register(&mut registry);
-    store.metrics().register(&mut registry);
+    let registry = registry(&gate_metrics, &ledger, &store);
     let records = Arc::new(Records { store: Arc::clone(&store), sessions: Arc::clone(&sessions) });
     let erasure_api = ErasureApi {
         erasures: erasures(config, (&ledger, &control, &recordings, &sessions), &mint),
@@ -525,6 +522,14 @@ fn erasures(
         retention: config.retention.clone(),
         alone: tokio::sync::Mutex::default(),
     })
+}
+
+fn registry(gate: &GateMetrics, ledger: &Ledger, store: &Store) -> Registry {
+    let mut registry = Registry::default();
+    gate.register(&mut registry);
+    ledger.metrics().register(&mut registry);
+    store.metrics().register(&mut registry);
+    registry
 }
 
 async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -88,6 +88,24 @@ fn forwards_that_a_policy_permits_are_recorded_with_destination_and_bytes() {
 }
 
 #[test]
+fn a_port_that_the_target_chose_is_on_record() {
+    let world = world_with(|options, _| options.policies = Some(FORWARDS.to_owned()));
+    let Some(world) = world else { return };
+    let back = format!("0:127.0.0.1:{}", world.host.port);
+    let ran = world.ssh(&["-R", &back, "kernel", "true"]);
+    succeeded("listening", &ran);
+    let told = ran.stderr.split("Allocated port ").nth(1).unwrap();
+    let port = told.split(' ').next().unwrap().parse().unwrap();
+    let forward = world.expect(1, "ssh.forward").pop().unwrap();
+    assert_eq!(number(&forward, "/detail/port"), Some(0));
+    let id = forward.event.id.to_string();
+    let results = world.expect(2, "ssh.result");
+    let result = results.iter().find(|it| it.text("/detail/of") == Some(&id)).unwrap();
+    assert_eq!(number(result, "/outcome/port"), Some(port));
+    world.verify();
+}
+
+#[test]
 fn git_clones_and_pushes() {
     let Some(world) = world() else { return };
     let made = "git init -q --bare work.git && git clone -q work.git seed 2>/dev/null && cd seed && \

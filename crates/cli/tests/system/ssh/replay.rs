@@ -109,6 +109,14 @@ fn several_actions_of_one_session_are_played_in_turn_or_one_alone() {
     assert!(lines[3].starts_with("== ssh.exec") && lines[3].contains("exit 4"), "{all}");
     assert_eq!(lines[4], "three");
     assert_eq!(replay(&["--action", "2"]), "three\n");
+    let frames = ["replay", &session, "--json", "--action", "2"];
+    let frames = world.gateway.succeed(Some("alice"), &frames).unwrap();
+    let ends: Vec<serde_json::Value> = frames
+        .lines()
+        .map(|frame| serde_json::from_str(frame).unwrap())
+        .filter(|frame: &serde_json::Value| frame["kind"] == "exit")
+        .collect();
+    assert_eq!((ends.len(), &ends[0]["status"]), (1, &4.into()), "{frames}");
     let none = world.gateway.run(Some("alice"), &["replay", &session, "--action", "7"]).unwrap();
     assert_eq!(none.status.code(), Some(2), "{}", stderr(&none));
 }
