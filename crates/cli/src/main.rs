@@ -21,6 +21,7 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    loggia_server::system::keep_memory_private();
     let cli = match cli::parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -3,11 +3,12 @@
 //!
 //! Start reading at [`operation`], the words in which the observers of file transfers speak; then
 //! [`sftp`] and [`scp`], which cut a stream into what must be recorded before it goes on and what
-//! is part of something recorded, and follow the answers. [`command`] tells what the text of an
+//! is part of something recorded, and follow the answers; [`files`] is either of them. [`command`] tells what the text of an
 //! exec request starts. [`echo`] tells which lines typed into a terminal were shown on it.
 
 pub mod command;
 pub mod echo;
+pub mod files;
 mod fuzz;
 pub mod operation;
 mod reader;

@@ -4,7 +4,7 @@ use loggia_model::port::Secrets;
 use loggia_model::resource::SecretRef;
 use loggia_model::{Clock, Entropy, Fault, Mint, PublicError, Secret};
 use parking_lot::Mutex;
-use rustix::process::{Resource, Rlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -160,10 +160,29 @@ pub fn raise_open_files() -> u64 {
     limit.maximum.unwrap_or(u64::MAX)
 }
 
+/// Keeps what the process has in memory, keys among it, from being written to a disk or read by
+/// other processes of its account: no core file when it falls, no debugger. Called before anything
+/// secret is read.
+pub fn keep_memory_private() {
+    // A system that refuses to do less for a process leaves nothing to be done about it.
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    let _ = rustix::process::setrlimit(Resource::Core, none);
+    let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::HashSet;
+
+    #[test]
+    fn memory_is_not_dumped_and_not_read_by_others() {
+        keep_memory_private();
+        let core = rustix::process::getrlimit(Resource::Core);
+        assert_eq!((core.current, core.maximum), (Some(0), Some(0)));
+        let dumpable = rustix::process::dumpable_behavior().unwrap();
+        assert_eq!(dumpable, DumpableBehavior::NotDumpable);
+    }
 
     #[test]
     fn no_random_bytes_are_given_out_twice() {

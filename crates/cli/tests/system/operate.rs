@@ -20,6 +20,15 @@ fn a_second_gateway_on_the_folder_is_refused_and_explained() {
 }
 
 #[test]
+fn no_core_file_can_be_written_of_what_the_gateway_has_in_memory() {
+    let gateway = gateway();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", gateway.pid().unwrap()));
+    let limits = limits.unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"], "{core}");
+}
+
+#[test]
 fn a_folder_restored_from_an_older_copy_is_refused_until_a_new_epoch_says_so() {
     let mut gateway = gateway();
     gateway.stop().unwrap();

@@ -7,10 +7,13 @@
 
 use crate::codec::command::Command;
 use crate::codec::echo::Echo;
+use crate::codec::files::Files;
+use crate::codec::operation::{Denial, Ticket};
 use crate::codec::scp::{Direction, Scp};
 use crate::codec::sftp::Sftp;
 use bytes::Bytes;
 use loggia_gate::ActionRef;
+use loggia_model::decision::Action;
 use parking_lot::Mutex;
 
 /// What a channel carries.
@@ -20,13 +23,65 @@ pub(super) enum Content {
     Terminal(Box<Mutex<Echo>>),
     /// Standard input, output and error of a program.
     Piped,
-    /// SFTP: each file operation is an event.
-    Sftp(Box<Mutex<Option<Sftp<ActionRef>>>>, Kept),
-    /// scp's own protocol: each file is an event.
-    Scp(Box<Mutex<Option<Scp<ActionRef>>>>, Direction),
+    /// Files: each operation is an event.
+    Files(Box<Transfer>),
 }
 
-/// What the recording keeps of SFTP.
+/// A transfer of files under way.
+pub(super) struct Transfer {
+    /// What follows it, until the channel is over.
+    pub(super) observer: Mutex<Option<Files<ActionRef>>>,
+    pub(super) speaks: Speaks,
+    pub(super) kept: Kept,
+}
+
+impl Transfer {
+    /// Asks the observer; `None` once the channel is over.
+    pub(super) fn observe<T>(&self, ask: impl FnOnce(&mut Files<ActionRef>) -> T) -> Option<T> {
+        self.observer.lock().as_mut().map(ask)
+    }
+
+    pub(super) fn sftp<T>(&self, ask: impl FnOnce(&mut Sftp<ActionRef>) -> T) -> Option<T> {
+        match self.observer.lock().as_mut() {
+            Some(Files::Sftp(sftp)) => Some(ask(sftp)),
+            _ => None,
+        }
+    }
+
+    pub(super) fn scp<T>(&self, ask: impl FnOnce(&mut Scp<ActionRef>) -> T) -> Option<T> {
+        match self.observer.lock().as_mut() {
+            Some(Files::Scp(scp)) => Some(ask(scp)),
+            _ => None,
+        }
+    }
+
+    pub(super) fn recorded(&self, ticket: Ticket, action: ActionRef) {
+        let _ = self.observe(|observer| observer.recorded(ticket, action));
+    }
+
+    pub(super) fn denied(&self, ticket: Ticket, words: &str) -> Denial {
+        let nothing = Denial { to_client: Bytes::new(), to_target: Bytes::new() };
+        self.observe(|observer| observer.denied(ticket, words)).unwrap_or(nothing)
+    }
+
+    /// What policies are asked for a file: SFTP is an action of its own, scp is a command.
+    pub(super) fn asks_for(&self) -> Action {
+        match self.speaks {
+            Speaks::Sftp => Action::SshSftp,
+            Speaks::Scp(_) => Action::SshExec,
+        }
+    }
+}
+
+/// The protocol of a transfer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Speaks {
+    Sftp,
+    /// scp's own, in which one side has the files.
+    Scp(Direction),
+}
+
+/// What the recording keeps of a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kept {
     /// All of it: the client chose the program, which may be another than it looks like.
@@ -55,23 +110,28 @@ impl Content {
     }
 
     pub(super) fn sftp(kept: Kept) -> Self {
-        Self::Sftp(Box::new(Mutex::new(Some(Sftp::new()))), kept)
+        Self::files(Files::Sftp(Box::new(Sftp::new())), Speaks::Sftp, kept)
     }
 
     fn scp(direction: Direction, paths: &[Bytes], into_directory: bool) -> Self {
         let scp = Scp::new(direction, paths, into_directory);
-        Self::Scp(Box::new(Mutex::new(Some(scp))), direction)
+        Self::files(Files::Scp(Box::new(scp)), Speaks::Scp(direction), Kept::All)
+    }
+
+    fn files(observer: Files<ActionRef>, speaks: Speaks, kept: Kept) -> Self {
+        let observer = Mutex::new(Some(observer));
+        Self::Files(Box::new(Transfer { observer, speaks, kept }))
     }
 
     /// Whether a protocol of file transfers is followed in it.
     pub(super) fn is_files(&self) -> bool {
-        matches!(self, Self::Sftp(..) | Self::Scp(..))
+        matches!(self, Self::Files(_))
     }
 
     /// What the recording holds of it, in the words of the events.
     pub(super) fn recorded(&self) -> &'static str {
         match self {
-            Self::Sftp(_, Kept::AllButContent) => "all_but_content",
+            Self::Files(transfer) if transfer.kept == Kept::AllButContent => "all_but_content",
             _ => "all",
         }
     }

@@ -2,10 +2,11 @@
 //! hashed and counted into its result. All else that is said is on tape before it goes on; of a
 //! program that the client chose, the content too.
 
-use super::content::{Content, Kept};
+use super::content::{Content, Kept, Speaks, Transfer};
 use super::running::Running;
 use super::start::denial;
 use crate::codec::Malformed;
+use crate::codec::files::Files;
 use crate::codec::operation::Kind as FileKind;
 use crate::codec::operation::{Denial, Finding, Operation, Refusal, Run, Step};
 use crate::codec::scp::Direction;
@@ -16,55 +17,54 @@ use crate::relay::Stop;
 use bytes::Bytes;
 use loggia_gate::{ActionRef, Batch, Recorded, Stream, Unrecorded};
 use loggia_model::catalogue::{Effect, Kind};
-use loggia_model::decision::Action;
 use loggia_model::{EventDraft, Value};
 use std::io;
+use tokio::sync::MutexGuard;
 
 impl Running<'_> {
     /// What the client sent on a channel of files.
-    pub(super) async fn client_files(&self, bytes: Bytes) -> Result<io::Result<()>, Stop> {
-        self.on_tape(Stream::Input, &bytes, Kept::All).await?;
-        let sent = match &self.content {
-            Content::Sftp(sftp, _) => {
-                let requests = match sftp.lock().as_mut() {
-                    Some(sftp) => sftp.requests(bytes),
-                    None => return Ok(Ok(())),
-                };
-                match requests {
-                    Ok(Requests { steps, control }) => {
-                        self.on_tape(Stream::Input, &control, Kept::AllButContent).await?;
-                        self.pass_to_target(steps).await?
-                    }
-                    Err(malformed) => return self.not_understood(&malformed).await,
+    pub(super) async fn client_files(
+        &self,
+        files: &Transfer,
+        bytes: Bytes,
+    ) -> Result<io::Result<()>, Stop> {
+        self.on_tape(files, Stream::Input, &bytes, Kept::All).await?;
+        let sent = match files.speaks {
+            Speaks::Sftp => match files.sftp(|sftp| sftp.requests(bytes)) {
+                Some(Ok(Requests { steps, control })) => {
+                    self.on_tape(files, Stream::Input, &control, Kept::AllButContent).await?;
+                    self.pass_to_target(files, steps).await?
                 }
-            }
-            Content::Scp(_, Direction::Receive) => self.scp_source(bytes).await?,
+                Some(Err(malformed)) => return self.not_understood(&malformed).await,
+                None => return Ok(Ok(())),
+            },
+            Speaks::Scp(Direction::Receive) => self.scp_source(files, bytes).await?,
             // The client is the sink: it answers, and what it answers sets free what was held.
-            _ => {
+            Speaks::Scp(Direction::Send) => {
                 let frame = Outgoing::of(Message::Data(bytes.clone()));
                 let recorded = self.session.watch.counted(&self.action, frame)?;
                 let sent = self.send(recorded).await;
-                self.scp_sink(&bytes).await?;
+                self.scp_sink(files, &bytes).await?;
                 sent
             }
         };
-        while self.is_full() {
+        while files.observe(|observer| observer.is_full()).unwrap_or(false) {
             self.progress.notified().await;
         }
         Ok(sent)
     }
 
     /// What the target sent on a channel of files.
-    pub(super) async fn target_files(&self, bytes: Bytes) -> Result<(), Stop> {
-        self.on_tape(Stream::Output, &bytes, Kept::All).await?;
-        match &self.content {
+    pub(super) async fn target_files(&self, files: &Transfer, bytes: Bytes) -> Result<(), Stop> {
+        self.on_tape(files, Stream::Output, &bytes, Kept::All).await?;
+        match files.speaks {
             // Under the lock of the way to the client, so that a refusal of ours never lands in
             // the middle of an answer.
-            Content::Sftp(..) => return self.sftp_answers(bytes).await,
-            Content::Scp(_, Direction::Send) => drop(self.scp_source(bytes).await?),
-            _ => {
+            Speaks::Sftp => return self.sftp_answers(files, bytes).await,
+            Speaks::Scp(Direction::Send) => drop(self.scp_source(files, bytes).await?),
+            Speaks::Scp(Direction::Receive) => {
                 self.write_client(bytes.clone()).await;
-                self.scp_sink(&bytes).await?;
+                self.scp_sink(files, &bytes).await?;
             }
         }
         self.progress.notify_one();
@@ -73,12 +73,14 @@ impl Running<'_> {
 
     /// Puts what is said on tape, where this much of it is kept: all as it comes, or what the
     /// observer says is not content.
-    async fn on_tape(&self, stream: Stream, bytes: &[u8], kept: Kept) -> Result<(), Stop> {
-        let keeps = match &self.content {
-            Content::Sftp(_, kept) => *kept,
-            _ => Kept::All,
-        };
-        if keeps != kept || bytes.is_empty() {
+    async fn on_tape(
+        &self,
+        files: &Transfer,
+        stream: Stream,
+        bytes: &[u8],
+        kept: Kept,
+    ) -> Result<(), Stop> {
+        if files.kept != kept || bytes.is_empty() {
             return Ok(());
         }
         Ok(self.session.watch.said(&self.action, stream, bytes).await?)
@@ -86,80 +88,66 @@ impl Running<'_> {
 
     /// What the side says that has the files, to the other side. The observer stops at each
     /// action until it is recorded, so it is asked until it has nothing more.
-    async fn scp_source(&self, chunk: Bytes) -> Result<io::Result<()>, Stop> {
-        let Content::Scp(scp, direction) = &self.content else { return Ok(Ok(())) };
+    async fn scp_source(&self, files: &Transfer, chunk: Bytes) -> Result<io::Result<()>, Stop> {
         let mut chunk = Some(chunk);
         loop {
-            let steps = match scp.lock().as_mut() {
-                Some(scp) => scp.source(chunk.take().unwrap_or_default()),
-                None => Ok(Vec::new()),
-            };
+            let steps = files.scp(|scp| scp.source(chunk.take().unwrap_or_default()));
             let steps = match steps {
-                Ok(steps) if steps.is_empty() => return Ok(Ok(())),
-                Ok(steps) => steps,
-                Err(malformed) => return self.not_understood(&malformed).await,
+                Some(Ok(steps)) if !steps.is_empty() => steps,
+                Some(Err(malformed)) => return self.not_understood(&malformed).await,
+                _ => return Ok(Ok(())),
             };
-            match direction {
-                Direction::Receive => {
-                    let sent = self.pass_to_target(steps).await?;
-                    if sent.is_err() {
-                        return Ok(sent);
-                    }
-                }
-                Direction::Send => self.pass_to_client(steps).await?,
+            if files.speaks == Speaks::Scp(Direction::Send) {
+                self.pass_to_client(files, steps).await?;
+                continue;
+            }
+            let sent = self.pass_to_target(files, steps).await?;
+            if sent.is_err() {
+                return Ok(sent);
             }
         }
     }
 
     /// What the side answered that receives the files; it is passed on already.
-    async fn scp_sink(&self, bytes: &Bytes) -> Result<(), Stop> {
-        let Content::Scp(scp, _) = &self.content else { return Ok(()) };
-        let found = match scp.lock().as_mut() {
-            Some(scp) => scp.sink(bytes),
-            None => Ok(Vec::new()),
-        };
-        match found {
-            Ok(found) => self.results(found).await?,
-            Err(malformed) => {
+    async fn scp_sink(&self, files: &Transfer, bytes: &Bytes) -> Result<(), Stop> {
+        match files.scp(|scp| scp.sink(bytes)) {
+            Some(Ok(found)) => self.results(found).await?,
+            Some(Err(malformed)) => {
                 let _ = self.not_understood(&malformed).await?;
                 return Ok(());
             }
+            None => {}
         }
-        let _ = self.scp_source(Bytes::new()).await?;
+        let _ = self.scp_source(files, Bytes::new()).await?;
         Ok(())
     }
 
-    async fn sftp_answers(&self, bytes: Bytes) -> Result<(), Stop> {
-        let Content::Sftp(sftp, _) = &self.content else { return Ok(()) };
+    async fn sftp_answers(&self, files: &Transfer, bytes: Bytes) -> Result<(), Stop> {
         let writing = self.to_client.lock().await;
-        let observed = match sftp.lock().as_mut() {
-            Some(sftp) => sftp.answers(&bytes).map(|answers| (answers, sftp.between_answers())),
-            None => return Ok(()),
-        };
-        let (Answers { found, control }, between) = match observed {
-            Ok(observed) => observed,
-            Err(malformed) => {
+        let Answers { found, control } = match files.sftp(|sftp| sftp.answers(&bytes)) {
+            Some(Ok(answers)) => answers,
+            Some(Err(malformed)) => {
                 drop(writing);
                 let _ = self.not_understood(&malformed).await?;
                 return Ok(());
             }
+            None => return Ok(()),
         };
-        self.on_tape(Stream::Output, &control, Kept::AllButContent).await?;
-        let pressure = &self.session.client.pressure;
-        let _ = pressure.sending(self.client.write.data_bytes(bytes)).await;
-        if between {
-            let denials = std::mem::take(&mut *self.denials.lock());
-            for denial in denials {
-                let _ = pressure.sending(self.client.write.data_bytes(denial)).await;
-            }
-        }
+        self.on_tape(files, Stream::Output, &control, Kept::AllButContent).await?;
+        let sending = self.client.write.data_bytes(bytes);
+        let _ = self.session.client.pressure.sending(sending).await;
+        self.write_denials(files, &writing).await;
         drop(writing);
         self.progress.notify_one();
         self.results(found).await
     }
 
     /// Records the actions among the steps, all with one append, and sends them on.
-    async fn pass_to_target(&self, steps: Vec<Step<ActionRef>>) -> Result<io::Result<()>, Stop> {
+    async fn pass_to_target(
+        &self,
+        files: &Transfer,
+        steps: Vec<Step<ActionRef>>,
+    ) -> Result<io::Result<()>, Stop> {
         if steps.is_empty() {
             return Ok(Ok(()));
         }
@@ -167,17 +155,18 @@ impl Running<'_> {
         let recorded = {
             let mut batch = self.session.watch.batch();
             for step in steps {
-                self.add_step(&mut batch, step, &mut refusals)?;
+                self.add_step(files, &mut batch, step, &mut refusals)?;
             }
             batch.commit().await?
         };
         let sent = self.send(recorded).await;
-        self.tell_refusals(refusals).await?;
+        self.tell_refusals(files, refusals).await?;
         Ok(sent)
     }
 
     fn add_step(
         &self,
+        files: &Transfer,
         batch: &mut Batch<'_, Message>,
         step: Step<ActionRef>,
         refusals: &mut Vec<Refused>,
@@ -189,12 +178,10 @@ impl Running<'_> {
             }
             Step::Action(action) => {
                 let draft = self.describe(&action.operation, action.on.as_ref());
-                let asks = self.asks_for();
-                match batch.record(asks, draft, Outgoing::acting(action.bytes)) {
-                    Ok(recorded) => self.recorded(action.ticket, recorded),
+                match batch.record(files.asks_for(), draft, Outgoing::acting(action.bytes)) {
+                    Ok(given) => files.recorded(action.ticket, given),
                     Err(error @ (Unrecorded::Denied(..) | Unrecorded::TooLarge(_))) => {
-                        let words = words_of(&error);
-                        let denial = self.denied(action.ticket, &words);
+                        let denial = files.denied(action.ticket, &words_of(&error));
                         self.answer_instead(batch, denial)?;
                         let why = Why::Unrecorded(error);
                         refusals.push(Refused { operation: action.operation, why });
@@ -218,7 +205,7 @@ impl Running<'_> {
         Ok(())
     }
 
-    async fn tell_refusals(&self, refusals: Vec<Refused>) -> Result<(), Stop> {
+    async fn tell_refusals(&self, files: &Transfer, refusals: Vec<Refused>) -> Result<(), Stop> {
         for Refused { operation, why } in refusals {
             let asked = operation.path.as_ref().unwrap_or(&operation.request);
             let text = Value::text(asked);
@@ -236,25 +223,30 @@ impl Running<'_> {
                 }
             }
         }
-        let _writing = self.to_client.lock().await;
-        let between = match &self.content {
-            Content::Sftp(sftp, _) => {
-                sftp.lock().as_ref().is_none_or(|sftp| sftp.between_answers())
-            }
-            _ => true,
-        };
-        if between {
-            let denials = std::mem::take(&mut *self.denials.lock());
-            for denial in denials {
-                let sending = self.client.write.data_bytes(denial);
-                let _ = self.session.client.pressure.sending(sending).await;
-            }
-        }
+        let writing = self.to_client.lock().await;
+        self.write_denials(files, &writing).await;
         Ok(())
     }
 
+    /// Tells the client what stands in the place of answers, where it fits between two. The guard
+    /// is that of the way to the client.
+    async fn write_denials(&self, files: &Transfer, _writing: &MutexGuard<'_, ()>) {
+        if !files.observe(|observer| observer.between_answers()).unwrap_or(true) {
+            return;
+        }
+        let denials = std::mem::take(&mut *self.denials.lock());
+        for denial in denials {
+            let sending = self.client.write.data_bytes(denial);
+            let _ = self.session.client.pressure.sending(sending).await;
+        }
+    }
+
     /// scp from the target: what it sends is recorded before the client gets it.
-    async fn pass_to_client(&self, steps: Vec<Step<ActionRef>>) -> Result<(), Stop> {
+    async fn pass_to_client(
+        &self,
+        files: &Transfer,
+        steps: Vec<Step<ActionRef>>,
+    ) -> Result<(), Stop> {
         for step in steps {
             match step {
                 Step::Neutral(bytes) | Step::Part { bytes, .. } => self.write_client(bytes).await,
@@ -263,19 +255,19 @@ impl Running<'_> {
                     let mut batch = self.session.watch.batch();
                     // The frame is empty: nothing of it goes to the target.
                     let nothing = Outgoing::acting(Bytes::new());
-                    match batch.record(self.asks_for(), draft, nothing) {
-                        Ok(recorded) => {
+                    match batch.record(files.asks_for(), draft, nothing) {
+                        Ok(given) => {
                             let _: Recorded<Message> = batch.commit().await?;
-                            self.recorded(action.ticket, recorded);
+                            files.recorded(action.ticket, given);
                             self.write_client(action.bytes).await;
                         }
                         Err(error @ (Unrecorded::Denied(..) | Unrecorded::TooLarge(_))) => {
-                            let denial = self.denied(action.ticket, &words_of(&error));
+                            let denial = files.denied(action.ticket, &words_of(&error));
                             self.answer_instead(&mut batch, denial)?;
                             let _ = self.send(batch.commit().await?).await;
                             let why = Why::Unrecorded(error);
                             let refused = Refused { operation: action.operation, why };
-                            self.tell_refusals(vec![refused]).await?;
+                            self.tell_refusals(files, vec![refused]).await?;
                         }
                         Err(error) => return Err(error.into()),
                     }
@@ -285,53 +277,11 @@ impl Running<'_> {
                     self.answer_instead(&mut batch, denial)?;
                     let _ = self.send(batch.commit().await?).await;
                     let why = Why::Observer(why);
-                    self.tell_refusals(vec![Refused { operation, why }]).await?;
+                    self.tell_refusals(files, vec![Refused { operation, why }]).await?;
                 }
             }
         }
         Ok(())
-    }
-
-    /// What policies are asked for a file: SFTP is an action of its own, scp is a command.
-    fn asks_for(&self) -> Action {
-        if matches!(self.content, Content::Sftp(..)) { Action::SshSftp } else { Action::SshExec }
-    }
-
-    fn recorded(&self, ticket: crate::codec::operation::Ticket, action: ActionRef) {
-        match &self.content {
-            Content::Sftp(sftp, _) => {
-                if let Some(sftp) = sftp.lock().as_mut() {
-                    sftp.recorded(ticket, action);
-                }
-            }
-            Content::Scp(scp, _) => {
-                if let Some(scp) = scp.lock().as_mut() {
-                    scp.recorded(ticket, action);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn denied(&self, ticket: crate::codec::operation::Ticket, words: &str) -> Denial {
-        let nothing = Denial { to_client: Bytes::new(), to_target: Bytes::new() };
-        match &self.content {
-            Content::Sftp(sftp, _) => {
-                sftp.lock().as_mut().map_or(nothing, |sftp| sftp.denied(ticket, words))
-            }
-            Content::Scp(scp, _) => {
-                scp.lock().as_mut().map_or(nothing, |scp| scp.denied(ticket, words))
-            }
-            _ => nothing,
-        }
-    }
-
-    fn is_full(&self) -> bool {
-        match &self.content {
-            Content::Sftp(sftp, _) => sftp.lock().as_ref().is_some_and(|sftp| sftp.is_full()),
-            Content::Scp(scp, _) => scp.lock().as_ref().is_some_and(|scp| scp.is_full()),
-            _ => false,
-        }
     }
 
     /// Bytes that are no file transfer: nothing more of them goes on, the channel ends.
@@ -363,13 +313,9 @@ impl Running<'_> {
 
     /// The channel is over: what is to be said of files that were not closed. Said once.
     pub(super) fn files_left(&self) -> Vec<EventDraft> {
-        let found: Vec<Finding<ActionRef>> = match &self.content {
-            Content::Sftp(sftp, _) => {
-                sftp.lock().take().map(|sftp| sftp.finish()).unwrap_or_default()
-            }
-            Content::Scp(scp, _) => scp.lock().take().map(|scp| scp.finish()).unwrap_or_default(),
-            _ => Vec::new(),
-        };
+        let Content::Files(files) = &self.content else { return Vec::new() };
+        let observer = files.observer.lock().take();
+        let found = observer.map(Files::finish).unwrap_or_default();
         found.into_iter().map(|finding| self.result(finding)).collect()
     }
 

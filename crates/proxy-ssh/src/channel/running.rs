@@ -244,7 +244,7 @@ impl Running<'_> {
                 let frame = Outgoing::of(Message::Data(bytes.clone()));
                 watch.input(&self.action, &bytes, frame).await?
             }
-            Content::Sftp(..) | Content::Scp(..) => return self.client_files(bytes).await,
+            Content::Files(transfer) => return self.client_files(transfer, bytes).await,
         };
         Ok(self.send(recorded).await)
     }
@@ -329,7 +329,7 @@ impl Running<'_> {
             Content::Piped => {
                 self.session.watch.said(&self.action, Stream::Output, &bytes).await?;
             }
-            Content::Sftp(..) | Content::Scp(..) => return self.target_files(bytes).await,
+            Content::Files(transfer) => return self.target_files(transfer, bytes).await,
         }
         self.write_client(bytes).await;
         Ok(())
