@@ -1,6 +1,7 @@
 //! What each command does: a file for each group.
 
 mod access;
+mod client_file;
 mod completion;
 mod copies;
 mod credentials;

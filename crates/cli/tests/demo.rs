@@ -37,6 +37,6 @@ fn every_step_of_the_demonstration_does_what_it_should() {
     assert!(left.seen.contains("24 letters") && !left.replayed.contains(&left.passphrase));
     assert!(!left.typed.contains(&left.passphrase));
 
-    // Both commands and the shell.
-    assert_eq!(left.recordings_checked, 3);
+    // Both commands, the shell, and what was said of the files that scp and sftp transferred.
+    assert_eq!(left.recordings_checked, 5);
 }

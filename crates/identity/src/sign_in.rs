@@ -193,11 +193,11 @@ impl SignIn {
     ) -> Result<T, Refused> {
         match outcome {
             Ok(value) => {
-                self.throttle.lock().succeeded(attempt);
+                self.throttle.lock().succeeded(attempt, self.mint.now_us());
                 Ok(value)
             }
             Err(Failure::Other(error)) => {
-                self.throttle.lock().undone(attempt);
+                self.throttle.lock().undone(attempt, self.mint.now_us());
                 Err(error.into())
             }
             Err(Failure::NotProved(reason)) => {

@@ -3,9 +3,13 @@
 //!
 //! Failures count for the name that was typed and for the source (an IPv4 address, the first 64
 //! bits of an IPv6 one). Five are free; then the wait doubles from one second, up to a minute for
-//! a name, so that nobody can keep a person out for long, and up to a quarter of an hour for a
-//! source. An attempt counts when it begins, so that many at once are no way around. Time is a
-//! parameter; memory is bounded.
+//! a name, and up to a quarter of an hour for a source. An attempt counts when it begins, so that
+//! many at once are no way around. Time is a parameter; memory is bounded.
+//!
+//! From where somebody proved who they are before, what others fail at under their name from
+//! elsewhere does not count: a few sources could otherwise keep a person out for as long as they
+//! like. There they have a wait of their own. This is remembered for 30 days, and until the
+//! gateway ends.
 
 use loggia_model::resource::is_name;
 use std::collections::{HashMap, HashSet};
@@ -18,6 +22,8 @@ const FREE_FAILURES: u32 = 5;
 const NAME_WAIT_S_MAX: i64 = 60;
 /// Longest wait for a source, in seconds.
 const SOURCE_WAIT_S_MAX: i64 = 900;
+/// How long it is remembered from where somebody proved who they are, in seconds.
+const PROVED_S: i64 = 30 * 86_400;
 /// Failures are forgotten after this long without one.
 const FORGET_S: i64 = 3_600;
 /// Names and sources that are told apart, each.
@@ -64,16 +70,28 @@ impl Attempt {
     }
 }
 
+/// A name, and a source from where its holder proved who they are.
+type Home = (String, IpAddr);
+
 /// Remembers failures.
 #[derive(Debug)]
 pub struct Throttle {
     names: Table<String>,
     sources: Table<IpAddr>,
+    /// Failures under a name at home; those elsewhere are in `names`.
+    homes: Table<Home>,
+    /// When somebody last proved who they are at home, microseconds since 1970.
+    proved: HashMap<Home, i64>,
 }
 
 impl Default for Throttle {
     fn default() -> Self {
-        Self { names: Table::new(NAME_WAIT_S_MAX), sources: Table::new(SOURCE_WAIT_S_MAX) }
+        Self {
+            names: Table::new(NAME_WAIT_S_MAX),
+            sources: Table::new(SOURCE_WAIT_S_MAX),
+            homes: Table::new(NAME_WAIT_S_MAX),
+            proved: HashMap::new(),
+        }
     }
 }
 
@@ -81,34 +99,72 @@ impl Throttle {
     /// Begins an attempt and counts it as failed until [`Self::succeeded`] or [`Self::undone`] says
     /// otherwise. An attempt that must wait does not count.
     pub fn begin(&mut self, attempt: &Attempt, now_us: i64) -> Result<(), RetryAfter> {
-        let by_name = attempt.name.as_ref().map_or(0, |name| self.names.wait_us(name, now_us));
+        let home = self.home(attempt, now_us);
+        let by_name = match (&home, &attempt.name) {
+            (Some(home), _) => self.homes.wait_us(home, now_us),
+            (None, Some(name)) => self.names.wait_us(name, now_us),
+            (None, None) => 0,
+        };
         let wait_us = by_name.max(self.sources.wait_us(&attempt.source, now_us));
         if wait_us > 0 {
             let seconds = (wait_us + SECOND_US - 1) / SECOND_US;
             return Err(RetryAfter { seconds: u64::try_from(seconds).unwrap_or(1) });
         }
-        if let Some(name) = &attempt.name {
-            self.names.count(name.clone(), now_us);
+        match (home, &attempt.name) {
+            (Some(home), _) => self.homes.count(home, now_us),
+            (None, Some(name)) => self.names.count(name.clone(), now_us),
+            (None, None) => {}
         }
         self.sources.count(attempt.source, now_us);
         Ok(())
     }
 
-    /// The attempt succeeded: the name starts afresh; the source keeps its other failures, so that
-    /// an account of one's own is no way to guess at others.
-    pub fn succeeded(&mut self, attempt: &Attempt) {
+    /// The attempt succeeded: the name starts afresh, here; the source keeps its other failures, so
+    /// that an account of one's own is no way to guess at others.
+    pub fn succeeded(&mut self, attempt: &Attempt, now_us: i64) {
+        match (self.home(attempt, now_us), &attempt.name) {
+            // What others do elsewhere goes on to count, there.
+            (Some(home), _) => drop(self.homes.entries.remove(&home)),
+            (None, Some(name)) => drop(self.names.entries.remove(name)),
+            (None, None) => {}
+        }
+        self.sources.uncount(&attempt.source);
         if let Some(name) = &attempt.name {
-            self.names.entries.remove(name);
+            self.proved_from(name, attempt.source, now_us);
+        }
+    }
+
+    /// The attempt failed by no fault of the caller: it does not count.
+    pub fn undone(&mut self, attempt: &Attempt, now_us: i64) {
+        match (self.home(attempt, now_us), &attempt.name) {
+            (Some(home), _) => self.homes.uncount(&home),
+            (None, Some(name)) => self.names.uncount(name),
+            (None, None) => {}
         }
         self.sources.uncount(&attempt.source);
     }
 
-    /// The attempt failed by no fault of the caller: it does not count.
-    pub fn undone(&mut self, attempt: &Attempt) {
-        if let Some(name) = &attempt.name {
-            self.names.uncount(name);
+    /// Somebody of this name proved who they are from this address, by whatever means.
+    pub fn proved(&mut self, name: &str, ip: IpAddr, now_us: i64) {
+        self.proved_from(name, source_of(ip), now_us);
+    }
+
+    fn proved_from(&mut self, name: &str, source: IpAddr, now_us: i64) {
+        let home = (name.to_owned(), source);
+        if !self.proved.contains_key(&home) && self.proved.len() >= ENTRIES_MAX {
+            let longest_ago = self.proved.iter().min_by_key(|(_, proved_us)| **proved_us);
+            if let Some(home) = longest_ago.map(|(home, _)| home.clone()) {
+                self.proved.remove(&home);
+            }
         }
-        self.sources.uncount(&attempt.source);
+        self.proved.insert(home, now_us);
+    }
+
+    /// The attempt's name and source, where the one was proved from the other.
+    fn home(&self, attempt: &Attempt, now_us: i64) -> Option<Home> {
+        let home = (attempt.name.clone()?, attempt.source);
+        let proved_us = *self.proved.get(&home)?;
+        (now_us.saturating_sub(proved_us) <= PROVED_S * SECOND_US).then_some(home)
     }
 }
 
@@ -303,16 +359,57 @@ mod tests {
         }
         let own = Attempt::as_name("mallory", v4(1));
         assert_eq!(fail(&mut throttle, &own, NOW_US), 0);
-        throttle.succeeded(&own);
+        throttle.succeeded(&own, NOW_US);
         assert_eq!(fail(&mut throttle, &Attempt::as_name("victim", v4(1)), NOW_US), 0);
         assert_eq!(fail(&mut throttle, &Attempt::as_name("victim", v4(1)), NOW_US), 1);
         let person = Attempt::as_name("alice", v4(2));
         for _ in 0..20 {
             assert_eq!(fail(&mut throttle, &person, NOW_US), 0);
-            throttle.succeeded(&person);
+            throttle.succeeded(&person, NOW_US);
             assert_eq!(fail(&mut throttle, &person, NOW_US), 0);
-            throttle.undone(&person);
+            throttle.undone(&person, NOW_US);
         }
+    }
+
+    #[test]
+    fn where_somebody_proved_who_they_are_others_cannot_keep_them_out() {
+        let mut throttle = Throttle::default();
+        let at_home = Attempt::as_name("alice", v4(1));
+        assert_eq!(fail(&mut throttle, &at_home, NOW_US), 0);
+        throttle.succeeded(&at_home, NOW_US);
+        // Others use every moment at which the name need not wait.
+        let mut now_us = NOW_US;
+        for n in 0..500 {
+            let wait = fail(&mut throttle, &Attempt::as_name("alice", v4(100 + n)), now_us);
+            now_us += i64::try_from(wait).unwrap() * SECOND_US;
+        }
+        fail(&mut throttle, &Attempt::as_name("alice", v4(2)), now_us);
+        assert_eq!(fail(&mut throttle, &Attempt::as_name("alice", v4(2)), now_us), 60);
+        assert_eq!(fail(&mut throttle, &at_home, now_us), 0);
+        throttle.succeeded(&at_home, now_us);
+        assert_eq!(
+            fail(&mut throttle, &Attempt::as_name("alice", v4(2)), now_us),
+            60,
+            "her success frees nobody else"
+        );
+        // At home the same waits hold, for her name alone.
+        for _ in 0..5 {
+            assert_eq!(fail(&mut throttle, &at_home, now_us), 0);
+        }
+        assert_eq!(fail(&mut throttle, &at_home, now_us), 1);
+        let later = now_us + (PROVED_S + 1) * SECOND_US;
+        assert_eq!(throttle.home(&at_home, later), None, "it is forgotten");
+    }
+
+    #[test]
+    fn what_is_remembered_of_homes_is_bounded_and_the_oldest_goes() {
+        let mut throttle = Throttle::default();
+        for n in 0..11_000_u32 {
+            throttle.proved("alice", v4(n), NOW_US + i64::from(n));
+        }
+        assert_eq!(throttle.proved.len(), ENTRIES_MAX);
+        assert!(throttle.home(&Attempt::as_name("alice", v4(10_999)), NOW_US).is_some());
+        assert!(throttle.home(&Attempt::as_name("alice", v4(999)), NOW_US).is_none());
     }
 
     #[test]

@@ -9,7 +9,10 @@
     reason = "tests"
 )]
 
+mod hand;
+
 use async_trait::async_trait;
+use hand::Hand;
 use loggia_ledger::{
     Answer, AskWitness, CosignLimits, Cosigning, Disk, Ledger, LedgerError, LedgerOptions, LogName,
     NotCosigned, PeerState, Witness, WitnessOptions, WitnessPeer, Witnessed, ask_witnesses, init,
@@ -18,36 +21,15 @@ use loggia_ledger::{
 use loggia_model::catalogue::Kind;
 use loggia_model::id::ActorId;
 use loggia_model::port::{Append, ReadLog};
-use loggia_model::{Clock, Entropy, Event, Mint};
+use loggia_model::{Event, Mint};
 use loggia_tlog::policy::Quorum;
 use loggia_tlog::witness::{Refusal, SIZE_CONTENT_TYPE, monitor_path};
 use loggia_tlog::{Checkpoint, Policy, SignedNote, VerifierKey};
 use parking_lot::Mutex;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-
-struct Hand {
-    now_us: AtomicI64,
-    count: AtomicU64,
-}
-
-impl Clock for Hand {
-    fn now_us(&self) -> i64 {
-        self.now_us.fetch_add(7, Ordering::Relaxed)
-    }
-}
-
-impl Entropy for Hand {
-    fn fill(&self, buffer: &mut [u8]) {
-        for chunk in buffer.chunks_mut(8) {
-            let next =
-                self.count.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            chunk.copy_from_slice(&next.to_le_bytes()[..chunk.len()]);
-        }
-    }
-}
 
 /// No two worlds have the same keys.
 static WORLDS: AtomicU64 = AtomicU64::new(1);
@@ -126,11 +108,7 @@ struct World {
 
 impl World {
     fn new(witnesses: usize) -> Self {
-        let hand = Arc::new(Hand {
-            now_us: AtomicI64::new(1_790_000_000_000_000),
-            count: AtomicU64::new(WORLDS.fetch_add(1 << 32, Ordering::Relaxed)),
-        });
-        let mint = Mint::new(Arc::clone(&hand) as _, Arc::clone(&hand) as _);
+        let (hand, mint) = Hand::new(WORLDS.fetch_add(1 << 32, Ordering::Relaxed));
         let folder = tempfile::tempdir().unwrap();
         let vkey = init(&folder.path().join("data"), &LogName::default(), &mint).unwrap();
         let key = VerifierKey::parse(&vkey).unwrap();

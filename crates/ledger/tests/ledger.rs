@@ -9,41 +9,23 @@
     reason = "tests"
 )]
 
+mod hand;
+
+use hand::Hand;
 use loggia_ledger::{Disk, Ledger, LedgerError, LedgerOptions, LogName, Touch, init};
 use loggia_model::catalogue::Kind;
 use loggia_model::event::{Role, SessionSlot};
 use loggia_model::id::{ActorId, PersonId, SessionId};
 use loggia_model::port::{Append, AppendError, ReadLog};
-use loggia_model::{Clock, Draft, Entropy, Event, Mint};
+use loggia_model::{Draft, Event, Mint};
 use loggia_tlog::checkpoint::Checkpoint;
 use loggia_tlog::hash::Hash;
 use loggia_tlog::merkle::CompactRange;
 use loggia_tlog::note::VerifierKey;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
-
-struct Hand {
-    now_us: AtomicI64,
-    count: AtomicU64,
-}
-
-impl Clock for Hand {
-    fn now_us(&self) -> i64 {
-        self.now_us.fetch_add(7, Ordering::Relaxed)
-    }
-}
-
-impl Entropy for Hand {
-    fn fill(&self, buffer: &mut [u8]) {
-        for chunk in buffer.chunks_mut(8) {
-            let next =
-                self.count.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            chunk.copy_from_slice(&next.to_le_bytes()[..chunk.len()]);
-        }
-    }
-}
 
 struct World {
     folder: tempfile::TempDir,
@@ -54,11 +36,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let hand = Arc::new(Hand {
-            now_us: AtomicI64::new(1_790_000_000_000_000),
-            count: AtomicU64::new(1),
-        });
-        let mint = Mint::new(Arc::clone(&hand) as _, Arc::clone(&hand) as _);
+        let (hand, mint) = Hand::new(1);
         let folder = tempfile::tempdir().unwrap();
         let vkey = init(&folder.path().join("data"), &LogName::default(), &mint).unwrap();
         Self { folder, hand, mint, vkey }

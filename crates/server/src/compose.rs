@@ -240,7 +240,7 @@ impl Gateway {
         };
         gateway.serve_postgres(config, postgres)?;
         gateway.serve_ssh(config, ssh, authorities)?;
-        gateway.serve(api, metrics);
+        gateway.serve(&config.names, api, metrics);
         Ok(gateway)
     }
 
@@ -286,11 +286,11 @@ impl Gateway {
         self.running.spawn(listen(listener, Arc::new(frontend), spine, running, stop));
     }
 
-    fn serve(&self, api: TcpListener, metrics: TcpListener) {
+    fn serve(&self, names: &[String], api: TcpListener, metrics: TcpListener) {
         let (running, stop) = (&self.running, &self.stop);
         let parts = Arc::clone(&self.parts);
         running.spawn(door::serve(api, parts, running.clone(), stop.clone()));
-        let router = health::metrics_router(Arc::clone(&self.parts));
+        let router = health::metrics_router(Arc::clone(&self.parts), names);
         running.spawn(door::serve_plain(metrics, router, running.clone(), stop.clone()));
         if let Some(cosigning) = self.cosigning.clone() {
             let stop = stop.clone();

@@ -163,10 +163,13 @@ pub(crate) fn cosigning(
     Ok(Some(Arc::new(cosigning.map_err(crate::explain)?)))
 }
 
-/// Where the witnesses stand, in a sentence.
-pub(crate) fn sentence(standings: &[WitnessStanding]) -> String {
+/// What is said where there are no witnesses.
+pub(crate) const NONE: &str = "none: operator-trusted only";
+
+/// Where the witnesses stand: all is well, or what is not, in a sentence. None without witnesses.
+pub(crate) fn standing(standings: &[WitnessStanding]) -> Option<Result<(), String>> {
     if standings.is_empty() {
-        return "none: operator-trusted only".to_owned();
+        return None;
     }
     let trouble = standings.iter().filter(|one| one.state != PeerState::Cosigns);
     let trouble: Vec<String> = trouble
@@ -175,7 +178,7 @@ pub(crate) fn sentence(standings: &[WitnessStanding]) -> String {
             format!("{} {}{why} (behind for {} s)", one.name, one.state.as_str(), one.lag_s)
         })
         .collect();
-    if trouble.is_empty() { "ok".to_owned() } else { trouble.join("; ") }
+    Some(if trouble.is_empty() { Ok(()) } else { Err(trouble.join("; ")) })
 }
 
 #[cfg(test)]

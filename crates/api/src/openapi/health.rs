@@ -15,8 +15,8 @@ fn healthz() {}
 /// Whether the gateway can do its work now
 ///
 /// Ready means: an event would be recorded now, the control database answers, and the stored
-/// policies are in force. The answer has `ledger`, `control` and `policies`, each `ok` or what is
-/// wrong.
+/// policies are in force. The answer has `ledger`, `control`, `policies`, `views` and `witnesses`,
+/// each `ok` or `not well`; the metrics listener also says why.
 #[utoipa::path(
     get,
     path = "/readyz",

@@ -1,14 +1,14 @@
 //! `pg-config`: what plain `psql service=NAME` needs.
 
-use super::{Context, resource};
+use super::Context;
+use super::client_file::{Door, may_write, quoted, reachable};
 use crate::fail::{Done, Fail};
 use crate::out::say;
 use crate::profile::{Profile, write_private};
 use crate::text;
 use clap::Args;
 use loggia_api::control::Resource;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Port of the PostgreSQL door when nothing else is said.
 const PORT_DEFAULT: u16 = 7432;
@@ -36,25 +36,14 @@ pub(crate) struct PgConfig {
 impl PgConfig {
     pub(super) async fn run(self, context: &Context) -> Done {
         let profile = context.profile()?;
-        let address = profile.signed()?.map(|signed| signed.address).unwrap_or_default();
-        let resources = resource::all(context).await?;
-        let reachable: Vec<&Resource> = resources
-            .iter()
-            .filter(|resource| resource.protocol == "postgres" && resource.connect)
-            .collect();
-        if reachable.is_empty() {
-            return Err(Fail::new("there is no PostgreSQL that you may connect to")
-                .hint("loggia resource ls shows what there is"));
-        }
-        let door = Door {
-            host: self.host.unwrap_or_else(|| host_of(&address).to_owned()),
-            port: self.port,
-        };
+        let none = "there is no PostgreSQL that you may connect to";
+        let reachable = reachable(context, "postgres", none).await?;
+        let door = Door::new(&profile, self.host, self.port)?;
         let path = self.out.clone().unwrap_or_else(|| profile.path("pg_service.conf"));
         let path = std::path::absolute(&path).unwrap_or(path);
-        may_write(&path)?;
+        may_write(&path, MARK, "name another file: --out FILE")?;
         write_private(&path, services(&profile, &door, &reachable)?.as_bytes())?;
-        let names: Vec<String> = reachable.iter().flat_map(|one| names(one)).collect();
+        let names: Vec<String> = reachable.iter().flat_map(names).collect();
         let shown = path.display().to_string();
         if context.out.json {
             return context
@@ -70,27 +59,6 @@ impl PgConfig {
     }
 }
 
-struct Door {
-    host: String,
-    port: u16,
-}
-
-pub(super) fn host_of(address: &str) -> &str {
-    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-    host.trim_start_matches('[').trim_end_matches(']')
-}
-
-/// A file that somebody else wrote is not written over.
-fn may_write(path: &Path) -> Done {
-    match std::fs::read_to_string(path) {
-        Ok(text) if text.starts_with(MARK) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Ok(_) => Err(Fail::usage(format!("{} was not written by this command", path.display()))
-            .hint("name another file: --out FILE")),
-        Err(error) => Err(Fail::new(format!("{} cannot be read: {error}", path.display()))),
-    }
-}
-
 /// The services of a resource: its default account by its name, each account by both.
 fn names(resource: &Resource) -> Vec<String> {
     let others = resource.accounts.iter().skip(1);
@@ -99,7 +67,7 @@ fn names(resource: &Resource) -> Vec<String> {
     names
 }
 
-fn services(profile: &Profile, door: &Door, resources: &[&Resource]) -> Done<String> {
+fn services(profile: &Profile, door: &Door, resources: &[Resource]) -> Done<String> {
     let file = |name: &str| {
         let path = std::path::absolute(profile.path(name)).unwrap_or_else(|_| profile.path(name));
         path.display().to_string()
@@ -138,19 +106,10 @@ fn value(text: &str) -> Done<&str> {
     Ok(text)
 }
 
-/// As one word of a shell.
-pub(super) fn quoted(text: &str) -> String {
-    let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-~+".contains(letter);
-    if text.chars().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', "'\\''"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     fn resource(accounts: &[&str]) -> Resource {
         Resource {
@@ -171,31 +130,12 @@ mod tests {
     #[test]
     fn each_account_is_a_service_that_libpq_reads() {
         let profile = Profile::at(Some(Path::new("/srv/al/.config/loggia"))).unwrap();
-        let door = Door { host: host_of("gate.example:7443").into(), port: 7432 };
+        let door = Door { host: "gate.example".into(), port: 7432 };
         let shop = resource(&["app", "readonly"]);
-        let text = services(&profile, &door, &[&shop]).unwrap();
+        let text = services(&profile, &door, std::slice::from_ref(&shop)).unwrap();
         assert_eq!(names(&shop), ["shop", "readonly~shop"]);
         insta::assert_snapshot!(text);
         let odd = resource(&["app\nhost=elsewhere"]);
-        assert!(services(&profile, &door, &[&odd]).is_err(), "no line is smuggled in");
-    }
-
-    #[test]
-    fn a_file_of_somebody_else_is_left_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("pg_service.conf");
-        may_write(&path).unwrap();
-        std::fs::write(&path, format!("{MARK}\n[x]\n")).unwrap();
-        may_write(&path).unwrap();
-        std::fs::write(&path, "[mine]\nhost=x\n").unwrap();
-        assert!(may_write(&path).is_err());
-    }
-
-    #[test]
-    fn hosts_and_words_are_taken_apart_and_quoted() {
-        assert_eq!(host_of("[::1]:7443"), "::1");
-        assert_eq!(host_of("gate.example:7443"), "gate.example");
-        assert_eq!(quoted("/a/b"), "/a/b");
-        assert_eq!(quoted("/it's me"), "'/it'\\''s me'");
+        assert!(services(&profile, &door, &[odd]).is_err(), "no line is smuggled in");
     }
 }

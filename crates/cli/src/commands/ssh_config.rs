@@ -1,15 +1,14 @@
 //! `ssh-config`: what plain `ssh NAME` needs.
 
-use super::pg_config::{host_of, quoted};
-use super::{Context, resource};
+use super::Context;
+use super::client_file::{Door, may_write, quoted, reachable};
 use crate::fail::{Done, Fail};
 use crate::out::say;
 use crate::profile::{Profile, SSH_CERTIFICATE, SSH_KEY, write_private};
 use crate::text;
 use clap::Args;
 use loggia_api::control::Resource;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Port of the SSH door when nothing else is said.
 const PORT_DEFAULT: u16 = 7022;
@@ -42,23 +41,12 @@ pub(crate) struct SshConfig {
 impl SshConfig {
     pub(super) async fn run(self, context: &Context) -> Done {
         let profile = context.profile()?;
-        let address = profile.signed()?.map(|signed| signed.address).unwrap_or_default();
-        let resources = resource::all(context).await?;
-        let reachable: Vec<&Resource> = resources
-            .iter()
-            .filter(|resource| resource.protocol == "ssh" && resource.connect)
-            .collect();
-        if reachable.is_empty() {
-            return Err(Fail::new("there is no host that you may connect to")
-                .hint("loggia resource ls shows what there is"));
-        }
+        let none = "there is no host that you may connect to";
+        let reachable = reachable(context, "ssh", none).await?;
         let Some(authority) = profile.ssh_host_authority()? else {
             return Err(Fail::sign_in("this sign-in is without SSH").hint("sign in: loggia login"));
         };
-        let door = Door {
-            host: self.host.unwrap_or_else(|| host_of(&address).to_owned()),
-            port: self.port,
-        };
+        let door = Door::new(&profile, self.host, self.port)?;
         let (hosts, skipped) = hosts(&reachable);
         let text = entries(&profile, &door, &hosts)?;
         for name in skipped {
@@ -67,7 +55,11 @@ impl SshConfig {
         let path = self.out.clone().unwrap_or_else(|| profile.path("ssh_config"));
         let path = std::path::absolute(&path).unwrap_or(path);
         if !self.print {
-            may_write(&path)?;
+            may_write(
+                &path,
+                MARK,
+                "name another file with --out, and include that in ~/.ssh/config",
+            )?;
         }
         // The key of the gateway first: what names it finds it.
         let known = format!("{MARK}\n@cert-authority * {}\n", authority.trim());
@@ -91,11 +83,6 @@ impl SshConfig {
     }
 }
 
-struct Door {
-    host: String,
-    port: u16,
-}
-
 /// One entry: what is typed behind `ssh`, and the user name that says so to the gateway.
 #[derive(Debug, PartialEq, Eq)]
 struct Host {
@@ -105,7 +92,7 @@ struct Host {
 
 /// The entries of all resources, the default account of each by its name and each further one by
 /// both, and the names that OpenSSH could not read.
-fn hosts(resources: &[&Resource]) -> (Vec<Host>, Vec<String>) {
+fn hosts(resources: &[Resource]) -> (Vec<Host>, Vec<String>) {
     let (mut hosts, mut skipped) = (Vec::new(), Vec::new());
     for resource in resources {
         let resource_name = &resource.name;
@@ -169,20 +156,10 @@ fn word(text: &str) -> Done<String> {
     Ok(if escaped.chars().all(plain) { escaped } else { format!("\"{escaped}\"") })
 }
 
-/// A file that somebody else wrote is not written over.
-fn may_write(path: &Path) -> Done {
-    match std::fs::read_to_string(path) {
-        Ok(text) if text.starts_with(MARK) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Ok(_) => Err(Fail::usage(format!("{} was not written by this command", path.display()))
-            .hint("name another file with --out, and include that in ~/.ssh/config")),
-        Err(error) => Err(Fail::new(format!("{} cannot be read: {error}", path.display()))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     fn resource(name: &str, accounts: &[&str]) -> Resource {
         Resource {
@@ -206,7 +183,7 @@ mod tests {
         let door = Door { host: "gate.example".into(), port: 7022 };
         let web = resource("web-1", &["deploy", "root"]);
         let odd = resource("web-2", &["x\n  ProxyCommand=touch", "ok", "*"]);
-        let (hosts, skipped) = hosts(&[&web, &odd]);
+        let (hosts, skipped) = hosts(&[web, odd]);
         let names: Vec<&str> = hosts.iter().map(|host| host.name.as_str()).collect();
         assert_eq!(names, ["web-1", "root~web-1", "ok~web-2"]);
         assert_eq!(skipped.len(), 2, "no line is smuggled in");
@@ -223,7 +200,7 @@ mod tests {
         let profile = Profile::at(Some(&home)).unwrap();
         let door = Door { host: "::1".into(), port: 7023 };
         let web = resource("web-1", &["deploy", "root"]);
-        let (hosts, _) = hosts(&[&web]);
+        let (hosts, _) = hosts(&[web]);
         let path = home.join("ssh_config");
         write_private(&path, entries(&profile, &door, &hosts).unwrap().as_bytes()).unwrap();
         let asked = std::process::Command::new("ssh")
@@ -252,16 +229,5 @@ mod tests {
         let shown = key.display().to_string();
         let identity = said.lines().find(|line| line.starts_with("identityfile ")).unwrap();
         assert!(identity.replace("%%", "%").ends_with(&shown), "{identity}");
-    }
-
-    #[test]
-    fn a_configuration_of_somebody_else_is_left_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("config");
-        may_write(&path).unwrap();
-        std::fs::write(&path, format!("{MARK}\nHost x\n")).unwrap();
-        may_write(&path).unwrap();
-        std::fs::write(&path, "Host mine\n").unwrap();
-        assert!(may_write(&path).is_err());
     }
 }

@@ -145,3 +145,21 @@ fn a_few_sources_cannot_close_a_door_for_the_others() {
     assert!(gateway.ready(), "metrics");
     drop(held);
 }
+
+#[test]
+fn a_name_that_somebody_else_leads_here_is_not_answered_under() {
+    let gateway = gateway();
+    let asked = |host: &str| {
+        let mut socket = TcpStream::connect(("127.0.0.1", gateway.ports.metrics)).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let port = gateway.ports.metrics;
+    assert!(asked(&format!("localhost:{port}")).contains("loggia_"));
+    let refused = asked(&format!("attacker.example:{port}"));
+    assert!(refused.starts_with("HTTP/1.1 421 ") && !refused.contains("loggia_"), "{refused}");
+}

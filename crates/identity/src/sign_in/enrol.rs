@@ -57,6 +57,8 @@ impl SignIn {
         let outcome = self.enrol(&request, source).await;
         let outcome = self.settle(&attempt, METHOD, None, source, outcome, bad_enrolment)?;
         let (identity, wanted) = outcome;
+        let now_us = self.mint.now_us();
+        self.throttle.lock().proved(&identity.name, source.peer.ip(), now_us);
         let issued = self
             .minter
             .issue(&identity, METHOD, Some(source), &wanted, Vec::new())

@@ -139,6 +139,24 @@ async fn a_code_is_good_once_and_an_older_one_after_it_is_not() {
 }
 
 #[tokio::test]
+async fn others_who_fail_keep_nobody_out_from_where_they_signed_in_before() {
+    let world = World::new().await;
+    world.sign_in.login(world.login(), &source(HOME)).await.unwrap();
+    for n in 0..5 {
+        let wrong = Login { password: secret("wrong horse battery"), ..world.login() };
+        world.sign_in.login(wrong, &source(&format!("10.3.0.{n}"))).await.unwrap_err();
+    }
+    let elsewhere = world.sign_in.login(world.login(), &source("10.4.0.1")).await.unwrap_err();
+    assert_eq!(elsewhere.error.code, "throttled");
+    world.clock.advance_s(30);
+    for n in 5..10 {
+        let wrong = Login { password: secret("wrong horse battery"), ..world.login() };
+        world.sign_in.login(wrong, &source(&format!("10.3.0.{n}"))).await.unwrap_err();
+    }
+    world.sign_in.login(world.login(), &source(HOME)).await.unwrap();
+}
+
+#[tokio::test]
 async fn five_failures_are_free_then_one_waits_even_with_the_right_password() {
     let world = World::new().await;
     for n in 0..5 {

@@ -2,7 +2,7 @@
 //!
 //! Its key is never taken blindly: it is given, or known already, or shown and agreed to.
 
-use super::super::pg_config::quoted;
+use super::super::client_file::quoted;
 use crate::ask::Ask;
 use crate::environment;
 use crate::fail::{Done, Fail};
