@@ -97,9 +97,10 @@ async fn ready(State(Health { parts, told }): State<Health>) -> Response {
     let witnesses = crate::witnesses::standing(&parts.ledger.witnesses());
     let none = || Ok(crate::witnesses::NONE);
     let witnesses = witnesses.map_or_else(none, |standing| standing.map(|()| OK));
-    let checkpoints = parts.ledger.unpublished().map_or(Ok(OK), |(since, why)| {
-        Err(format!("none for {} s: {why}", since.as_secs()))
-    });
+    let checkpoints = parts
+        .ledger
+        .unpublished()
+        .map_or(Ok(OK), |(since, why)| Err(format!("none for {} s: {why}", since.as_secs())));
     let checks = checks.into_iter().map(|(name, check)| (name, check.map(|()| OK)));
     let stop_nothing = [("witnesses", witnesses), ("checkpoints", checkpoints)];
     let body = report(checks.chain(stop_nothing), told);
