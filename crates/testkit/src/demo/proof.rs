@@ -82,12 +82,13 @@ pub(super) fn copied(morning: &Morning<'_>) -> PathBuf {
     morning.world.folder.join("copy")
 }
 
-/// Copies log and recordings to a folder, where they verify, too.
+/// Copies log, recordings and what opens their disclosures to a folder, where they verify, too.
 fn copy_of_the_log(morning: &Morning<'_>, auditor: &Person<'_>, copy: &Path) -> Result<()> {
     let arguments = ["verify", &copy.to_string_lossy(), "--key", &morning.world.log_key];
     let mut tries = 0;
     loop {
-        for part in ["ledger", "recordings"] {
+        // What was recorded is checked against salts that are sealed under the subjects' keys.
+        for part in ["ledger", "recordings", "keys/subjects"] {
             copy_folder(&morning.world.data().join(part), &copy.join(part))?;
         }
         let verified = auditor.loggia_quietly(&arguments)?;
