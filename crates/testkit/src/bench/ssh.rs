@@ -3,13 +3,14 @@
 mod measure;
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
 use self::measure::{Crowd, Way, percentile};
 use super::row::{Goal, Row, median};
 use super::{Options, print};
+use crate::deadline::wait_until;
 use crate::gateway::{self, GatewayOptions, GatewayUnderTest};
 use crate::openssh::{Sshd, SshdOptions, write_payload};
 
@@ -166,21 +167,15 @@ fn transfers(sides: &Sides, plan: &Plan) -> Result<Vec<Row>> {
     }
     // scp and sftp, at both depths.
     let expected = plan.rounds * 4;
-    let since = Instant::now();
-    loop {
+    // A client is gone before the result of what it did last is written.
+    let mut hashed = 0;
+    let waited = wait_until("the files' hashes are on record", RESULT_WAIT_MAX, || {
         let events = sides.gateway.events()?;
         let hash = Some(sides.sha256.as_str());
-        let hashed = events.iter().filter(|event| event.text("/outcome/sha256") == hash).count();
-        if hashed == expected {
-            break;
-        }
-        // A client is gone before the result of what it did last is written.
-        ensure!(
-            since.elapsed() < RESULT_WAIT_MAX,
-            "{expected} uploads, but {hashed} events with the file's hash"
-        );
-        std::thread::sleep(Duration::from_millis(20));
-    }
+        hashed = events.iter().filter(|event| event.text("/outcome/sha256") == hash).count();
+        Ok(hashed == expected)
+    });
+    waited.with_context(|| format!("{expected} uploads, but {hashed} events with the hash"))?;
     Ok(rows)
 }
 
