@@ -14,6 +14,7 @@
 use crate::error::LedgerError;
 use crate::layout::EpochLayout;
 use crate::ledger::{Ledger, read_stored};
+use crate::sequencer::Sequencer;
 use crate::shared::Shared;
 use loggia_model::catalogue::Kind;
 use loggia_model::envelope::{Content, Envelope, is_envelope};
@@ -268,12 +269,8 @@ impl Ledger {
             };
             let mut turned = shared.subjects.turn(subject).inspect_err(fatal)?;
             let sealed = turned.seal(&draft).inspect_err(fatal)?;
-            let mut sequencer = shared.sequencer.lock();
-            let appended = sequencer.stamp_all(&[sealed])?;
-            sequencer.write_out()?;
-            appended
+            shared.stamp(&sealed, Sequencer::write_out)?
         };
-        shared.work.notify_all();
         self.ordered(event, doomed, &appended).await
     }
 

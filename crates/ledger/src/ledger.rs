@@ -12,7 +12,7 @@ use crate::publish::{Publisher, make_segments};
 use crate::recover::{Recovered, recover};
 use crate::segments::Segments;
 use crate::sequencer::{Chain, Sequencer, Standing};
-use crate::shared::{AbortOnPanic, Fed, Shared};
+use crate::shared::{Fed, Shared};
 use crate::signer::{KeyStore, LogSigners, SIGN_WAIT_MAX};
 use crate::subjects::Subjects;
 use crate::tail::{Tail, read_entries};
@@ -413,10 +413,8 @@ fn begin_boot(
     let drafts: Result<Vec<Draft>, _> = drafts.into_iter().map(EventDraft::encode).collect();
     let drafts = drafts.map_err(AppendError::Draft)?;
     let sealed = shared.seal(&drafts)?;
-    for draft in sealed.drafts.iter() {
-        let mut sequencer = shared.sequencer.lock();
-        sequencer.stamp_all(std::slice::from_ref(draft))?;
-        sequencer.write_out()?;
+    for one in sealed.one_by_one() {
+        shared.stamp(&one, Sequencer::write_out)?;
     }
     drop(sealed);
     // If we crash before this, the next boot finds the same sessions open.
@@ -512,39 +510,18 @@ fn start(
 impl Append for Ledger {
     fn append(&self, drafts: &[Draft]) -> Result<Appended, AppendError> {
         let sealed = self.shared.seal(drafts)?;
-        for draft in sealed.drafts.iter().filter(|draft| !draft.blobs.is_empty()) {
+        for draft in sealed.drafts().iter().filter(|draft| !draft.blobs.is_empty()) {
             crate::blobs::keep(&self.shared, &draft.blobs)?;
         }
-        let _abort = AbortOnPanic;
-        let mut sequencer = self.shared.sequencer.lock();
-        let was_idle = !sequencer.has_work();
-        let stamped = sequencer.stamp_all(&sealed.drafts);
-        let appended = stamped.inspect_err(|error| self.shared.metrics.note_refusal(error))?;
-        sequencer.write_out()?;
-        drop(sequencer);
-        if was_idle {
-            self.shared.work.notify_all();
-        }
-        self.shared.metrics.events.inc_by(drafts.len() as u64);
-        Ok(appended)
+        self.shared.stamp(&sealed, Sequencer::write_out)
     }
 
     fn append_soon(&self, draft: Draft) -> Result<(), AppendError> {
         let sealed = self.shared.seal(std::slice::from_ref(&draft))?;
-        for draft in sealed.drafts.iter().filter(|draft| !draft.blobs.is_empty()) {
+        for draft in sealed.drafts().iter().filter(|draft| !draft.blobs.is_empty()) {
             crate::blobs::keep(&self.shared, &draft.blobs)?;
         }
-        let _abort = AbortOnPanic;
-        let mut sequencer = self.shared.sequencer.lock();
-        let was_idle = !sequencer.has_work();
-        let stamped = sequencer.stamp_all(&sealed.drafts);
-        stamped.inspect_err(|error| self.shared.metrics.note_refusal(error))?;
-        drop(sequencer);
-        if was_idle {
-            self.shared.work.notify_all();
-        }
-        self.shared.metrics.events.inc();
-        Ok(())
+        self.shared.stamp(&sealed, |_| Ok(())).map(drop)
     }
 
     async fn on_disk(&self, appended: &Appended) -> Result<OnDisk, AppendError> {

@@ -7,6 +7,7 @@ use crate::resume;
 use crate::sequencer::Standing;
 use crate::shared::Shared;
 use crate::signer::{SignError, sign_all};
+use crate::subjects::Sealed;
 use crate::tiles::Tiles;
 use loggia_model::catalogue::Kind;
 use loggia_model::id::ActorId;
@@ -132,17 +133,16 @@ impl Publisher {
     fn record_signer(&self, kind: Kind, why: Option<&SignError>) {
         let key = self.shared.key();
         let published = *self.shared.published.borrow();
-        let mut sequencer = self.shared.sequencer.lock();
-        let draft = sequencer
-            .draft(kind)
+        let draft = self.shared.sequencer.lock().draft(kind);
+        let draft = draft
             .actor(ActorId::Node(self.shared.node))
             .set("/detail/key", key.id().to_string())
             .set("/detail/published_size", published)
             .set_some("/detail/reason", why.map(SignError::code));
         let written = draft.encode().map_err(AppendError::Draft);
-        let written = written.and_then(|draft| sequencer.stamp_all(std::slice::from_ref(&draft)));
-        drop(sequencer);
-        self.shared.work.notify_all();
+        let written = written
+            .and_then(Sealed::bare)
+            .and_then(|sealed| self.shared.stamp(&sealed, |_| Ok(())));
         if let Err(error) = written {
             tracing::warn!(%error, "an event about the log's key could not be written");
         }

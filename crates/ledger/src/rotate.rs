@@ -122,13 +122,12 @@ impl Ledger {
         // Known before a checkpoint can ask for it.
         shared.signers.write().push(signer);
         let appended = {
-            let mut sequencer = shared.sequencer.lock();
-            let appended = sequencer.stamp_all(std::slice::from_ref(&draft))?;
-            sequencer.standing.rotated = Some(new.clone());
-            sequencer.write_out()?;
-            appended
+            let sealed = shared.seal(std::slice::from_ref(&draft))?;
+            shared.stamp(&sealed, |sequencer| {
+                sequencer.standing.rotated = Some(new.clone());
+                sequencer.write_out()
+            })?
         };
-        shared.work.notify_all();
         let place = self.on_disk(&appended).await?;
 
         // 3. The publisher signs with both from the next round on.

@@ -16,6 +16,7 @@
 use crate::disk::Disk;
 use crate::erase::{self, Ordered};
 use crate::segments::{Segment, Segments};
+use crate::subjects::Sealed;
 use bytes::{Bytes, BytesMut};
 use loggia_model::catalogue::Kind;
 use loggia_model::event::{DraftError, Role, Stamp};
@@ -208,7 +209,8 @@ impl Sequencer {
     /// Stamps the drafts into the buffer, in order. All or none: where one cannot follow those
     /// before it, which the admission rules out, the ledger closes rather than tell that nothing
     /// of them was taken.
-    pub(crate) fn stamp_all(&mut self, drafts: &[Draft]) -> Result<Appended, AppendError> {
+    pub(crate) fn stamp_all(&mut self, sealed: &Sealed<'_>) -> Result<Appended, AppendError> {
+        let drafts = sealed.drafts();
         // Who begins a session also needs the room for its end.
         let needs = |draft: &Draft| {
             let starts = draft.session.is_some_and(|slot| slot.role == Role::Start);

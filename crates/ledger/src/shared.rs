@@ -12,7 +12,7 @@ use crate::subjects::{Sealed, Subjects};
 use crate::tail::Tail;
 use loggia_model::Draft;
 use loggia_model::id::NodeId;
-use loggia_model::port::{AppendError, Fatal, Follow};
+use loggia_model::port::{AppendError, Appended, Fatal, Follow};
 use loggia_tlog::SignedNote;
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::path::PathBuf;
@@ -87,6 +87,27 @@ impl Shared {
                 self.fatal(why);
             }
         })
+    }
+
+    /// Stamps sealed drafts, and then does with the sequencer what must be done before anybody else
+    /// stamps something.
+    pub(crate) fn stamp(
+        &self,
+        sealed: &Sealed<'_>,
+        then: impl FnOnce(&mut Sequencer) -> Result<(), AppendError>,
+    ) -> Result<Appended, AppendError> {
+        let _abort = AbortOnPanic;
+        let mut sequencer = self.sequencer.lock();
+        let was_idle = !sequencer.has_work();
+        let stamped = sequencer.stamp_all(sealed);
+        let appended = stamped.inspect_err(|error| self.metrics.note_refusal(error))?;
+        then(&mut sequencer)?;
+        drop(sequencer);
+        if was_idle {
+            self.work.notify_all();
+        }
+        self.metrics.events.inc_by(sealed.drafts().len() as u64);
+        Ok(appended)
     }
 
     /// Tells publisher and maker of segments to end.

@@ -51,10 +51,31 @@ pub(crate) struct Subjects {
     held: RwLock<All>,
 }
 
-/// Drafts whose disclosures are sealed. The keys stay what they are for as long as it lives.
+/// Drafts whose disclosures are sealed: the only thing that is stamped. Where they were sealed by
+/// [`Subjects::seal`], the keys stay what they are for as long as it lives.
 pub(crate) struct Sealed<'a> {
-    pub(crate) drafts: Cow<'a, [Draft]>,
-    _held: RwLockReadGuard<'a, All>,
+    drafts: Cow<'a, [Draft]>,
+    _held: Option<RwLockReadGuard<'a, All>>,
+}
+
+impl Sealed<'_> {
+    /// The drafts, in order.
+    pub(crate) fn drafts(&self) -> &[Draft] {
+        &self.drafts
+    }
+
+    /// Each of them alone.
+    pub(crate) fn one_by_one(&self) -> impl Iterator<Item = Sealed<'_>> {
+        self.drafts.chunks(1).map(|one| Sealed { drafts: Cow::Borrowed(one), _held: None })
+    }
+
+    /// An event of the ledger's own of which nothing is disclosed: no key is needed for it.
+    pub(crate) fn bare(draft: Draft) -> Result<Self, AppendError> {
+        if draft.disclosure.is_empty() && draft.blobs.is_empty() {
+            return Ok(Self { drafts: Cow::Owned(vec![draft]), _held: None });
+        }
+        Err(AppendError::Closed("what is disclosed of an event was not sealed".to_owned()))
+    }
 }
 
 impl Subjects {
@@ -113,11 +134,11 @@ impl Subjects {
             }
         };
         if !drafts.iter().any(|draft| !draft.disclosure.is_empty()) {
-            return Ok(Sealed { drafts: Cow::Borrowed(drafts), _held: held });
+            return Ok(Sealed { drafts: Cow::Borrowed(drafts), _held: Some(held) });
         }
         let sealed: Result<Vec<Draft>, _> =
             drafts.iter().map(|draft| self.sealed(draft, &held)).collect();
-        Ok(Sealed { drafts: Cow::Owned(sealed?), _held: held })
+        Ok(Sealed { drafts: Cow::Owned(sealed?), _held: Some(held) })
     }
 
     fn sealed(&self, draft: &Draft, held: &All) -> Result<Draft, AppendError> {
@@ -257,11 +278,12 @@ pub(crate) struct Turned<'a> {
 
 impl Turned<'_> {
     /// Seals one more draft under the keys as they are now.
-    pub(crate) fn seal(&mut self, draft: &Draft) -> Result<Draft, AppendError> {
+    pub(crate) fn seal(&mut self, draft: &Draft) -> Result<Sealed<'static>, AppendError> {
         let has = self.held.get(&draft.actor).is_some_and(|subject| subject.current.is_some());
         if !has && !draft.disclosure.is_empty() {
             self.subjects.fresh(&mut self.held, draft.actor)?;
         }
-        self.subjects.sealed(draft, &self.held)
+        let sealed = self.subjects.sealed(draft, &self.held)?;
+        Ok(Sealed { drafts: Cow::Owned(vec![sealed]), _held: None })
     }
 }

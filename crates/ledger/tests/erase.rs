@@ -8,12 +8,17 @@
     reason = "tests"
 )]
 
+mod files;
+mod hand;
+
+use files::{files, holding};
+use hand::Hand;
 use loggia_ledger::{Disk, Doomed, Keep, Ledger, LedgerOptions, LogName, Ordered, Touch, init};
 use loggia_model::catalogue::Kind;
 use loggia_model::event::{Role, SessionSlot};
 use loggia_model::id::{ActorId, PersonId, SessionId};
 use loggia_model::port::{Append, Appended, ReadLog};
-use loggia_model::{Clock, Entropy, Event, EventDraft, Mint};
+use loggia_model::{Event, EventDraft, Mint};
 use loggia_tlog::BundleId;
 use loggia_tlog::VerifierKey;
 use loggia_tlog::tile::{TILE_WIDTH, open_encode};
@@ -23,31 +28,10 @@ use loggia_verify::subject_keys::Revealed;
 use loggia_verify::{Report, verify_folder};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 const MARKER: &str = "the-secret-that-alice-typed";
-
-struct Hand {
-    now_us: AtomicI64,
-    count: AtomicU64,
-}
-
-impl Clock for Hand {
-    fn now_us(&self) -> i64 {
-        self.now_us.fetch_add(1_000, Ordering::Relaxed)
-    }
-}
-
-impl Entropy for Hand {
-    fn fill(&self, buffer: &mut [u8]) {
-        for chunk in buffer.chunks_mut(8) {
-            let next =
-                self.count.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            chunk.copy_from_slice(&next.to_le_bytes()[..chunk.len()]);
-        }
-    }
-}
 
 struct World {
     folder: tempfile::TempDir,
@@ -57,9 +41,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let now_us = AtomicI64::new(1_790_000_000_000_000);
-        let hand = Arc::new(Hand { now_us, count: AtomicU64::new(1) });
-        let mint = Mint::new(Arc::clone(&hand) as _, hand);
+        let (_, mint) = Hand::new(1);
         let folder = tempfile::tempdir().unwrap();
         let vkey = init(&folder.path().join("data"), &LogName::default(), &mint).unwrap();
         Self { folder, mint, vkey }
@@ -185,24 +167,6 @@ fn open_of(ledger: &Ledger, actor: ActorId) -> (usize, usize) {
             }
         }
     }
-}
-
-fn files(dir: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir).into_iter().flatten() {
-        let path = entry.unwrap().path();
-        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
-    }
-    found
-}
-
-fn holding(dir: &Path, text: &str) -> Vec<PathBuf> {
-    let holds = |path: &PathBuf| {
-        // A running ledger may take one away meanwhile.
-        let bytes = std::fs::read(path).unwrap_or_default();
-        bytes.windows(text.len()).any(|window| window == text.as_bytes())
-    };
-    files(dir).into_iter().filter(holds).collect()
 }
 
 fn copy(from: &Path, to: &Path) {

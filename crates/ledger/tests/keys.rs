@@ -9,6 +9,11 @@
     reason = "tests"
 )]
 
+mod files;
+mod hand;
+
+use files::holding;
+use hand::Hand;
 use loggia_ledger::{
     Disk, KeyElsewhere, KeyStore, Ledger, LedgerError, LedgerOptions, LogName, LogSigner,
     SignError, init, init_with_key, retire_key, rotate_key,
@@ -16,7 +21,7 @@ use loggia_ledger::{
 use loggia_model::catalogue::Kind;
 use loggia_model::id::{ActorId, PersonId};
 use loggia_model::port::{Append, ReadLog};
-use loggia_model::{Clock, Entropy, Event, Mint};
+use loggia_model::{Event, Mint};
 use loggia_tlog::note::Signature;
 use loggia_tlog::{Checkpoint, SignedNote, SigningKey, VerifierKey};
 use loggia_verify::log::{Options, Trust, verify_folder};
@@ -25,29 +30,8 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-
-struct Hand {
-    now_us: AtomicI64,
-    count: AtomicU64,
-}
-
-impl Clock for Hand {
-    fn now_us(&self) -> i64 {
-        self.now_us.fetch_add(7, Ordering::Relaxed)
-    }
-}
-
-impl Entropy for Hand {
-    fn fill(&self, buffer: &mut [u8]) {
-        for chunk in buffer.chunks_mut(8) {
-            let next =
-                self.count.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            chunk.copy_from_slice(&next.to_le_bytes()[..chunk.len()]);
-        }
-    }
-}
 
 struct World {
     folder: tempfile::TempDir,
@@ -56,11 +40,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let hand = Arc::new(Hand {
-            now_us: AtomicI64::new(1_790_000_000_000_000),
-            count: AtomicU64::new(1),
-        });
-        let mint = Mint::new(Arc::clone(&hand) as _, hand as _);
+        let (_, mint) = Hand::new(1);
         Self { folder: tempfile::tempdir().unwrap(), mint }
     }
 
@@ -235,6 +215,8 @@ async fn a_log_goes_on_under_a_new_key_and_both_sign_until_the_old_is_retired() 
     assert!(matches!(retire_key(&world.data()), Err(LedgerError::NothingToRetire)));
 
     let second = rotate_key(world.options(), None, "yearly").await.unwrap();
+    // Who gives a reason wrote something: it is sealed under a key like all that people write.
+    assert_eq!(holding(&world.data(), "yearly"), [] as [PathBuf; 0]);
     let second = VerifierKey::parse(&second).unwrap();
     assert_eq!((first.name(), first == second), (second.name(), false));
     assert_eq!(world.signed_by(&[&first, &second]), [true, true]);

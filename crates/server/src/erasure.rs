@@ -23,6 +23,7 @@ use loggia_model::{EventDraft, Fault, Mint, PublicError, Value};
 use loggia_recordings::RecordingFolder;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// How long a caller waits for the end of it; it goes on all the same.
@@ -30,6 +31,8 @@ const ANSWER_WAIT_MAX: Duration = Duration::from_secs(20);
 /// From the start to the first run of retention, and from one to the next.
 const FIRST_RUN_AFTER: Duration = Duration::from_secs(600);
 const RUN_EVERY: Duration = Duration::from_secs(86_400);
+/// Why an erasure stops half-way where its subject came in between the check and the order.
+const OPENED_MEANWHILE: &str = "a session of theirs was opened meanwhile and is recorded";
 /// How often the holds may change while what they meet is looked up.
 const TRIES: usize = 5;
 
@@ -80,10 +83,10 @@ async fn erase(
             false => erasures.erase(subject, request.reason, &caller).await,
         }
     });
-    match tokio::time::timeout(ANSWER_WAIT_MAX, work).await {
-        Ok(done) => Ok(Json(done.map_err(|error| broken(&error))??)),
-        Err(_) => Ok(Json(erased("running", subject, None, Met::default()))),
-    }
+    Ok(Json(match answer(work).await? {
+        Some(done) => done,
+        None => erased("running", subject, None, Met::default()),
+    }))
 }
 
 async fn run_retention(
@@ -94,13 +97,31 @@ async fn run_retention(
     api.authorize.authorize(&caller, Action::DataErase, api::RETENTION_RUN).await?;
     let erasures = Arc::clone(&api.erasures);
     let work = tokio::spawn(async move { erasures.retain(Some(&caller), request.dry_run).await });
-    match tokio::time::timeout(ANSWER_WAIT_MAX, work).await {
-        Ok(done) => Ok(Json(done.map_err(|error| broken(&error))??)),
-        Err(_) => {
-            let part = |(what, until_us)| part(what, "running", until_us, None, Met::default());
-            Ok(Json(api::RetentionRun {
-                parts: api.erasures.periods().into_iter().map(part).collect(),
-            }))
+    let running = |(what, until_us)| part(what, "running", until_us, None, Met::default());
+    Ok(Json(match answer(work).await? {
+        Some(done) => done,
+        None => {
+            api::RetentionRun { parts: api.erasures.periods().into_iter().map(running).collect() }
+        }
+    }))
+}
+
+/// What the work came to; `None` where it takes longer than a caller waits. It goes on then, and
+/// the gateway's log says what went wrong, as nobody else is told any more.
+async fn answer<T: Send + 'static>(
+    mut work: JoinHandle<Result<T, PublicError>>,
+) -> Result<Option<T>, PublicError> {
+    match tokio::time::timeout(ANSWER_WAIT_MAX, &mut work).await {
+        Ok(done) => done.map_err(|error| broken(&error))?.map(Some),
+        Err(_late) => {
+            tokio::spawn(async move {
+                let done = work.await.unwrap_or_else(|error| Err(broken(&error)));
+                if let Err(error) = done {
+                    let cause = error.cause.as_deref().unwrap_or_default();
+                    tracing::error!(%error, cause, "an erasure that nobody waits for failed");
+                }
+            });
+            Ok(None)
         }
     }
 }
@@ -253,10 +274,13 @@ impl Erasures {
         let of_recordings = !matches!(order.doomed, Doomed::DisclosuresUntil(_));
         let mut destroyed = Vec::new();
         for session in met.recordings.iter().filter(|_| of_recordings) {
-            // Retention comes to it when it has ended.
-            if matches!(order.doomed, Doomed::RecordingsUntil(_)) && self.sessions.is_open(*session)
-            {
-                continue;
+            // Never the file of a session that goes on: what it records would be nowhere.
+            if self.sessions.is_open(*session) {
+                match order.doomed {
+                    Doomed::Subject(_) => return Err(unfinished(OPENED_MEANWHILE)),
+                    // Retention comes to it when it has ended.
+                    _ => continue,
+                }
             }
             match self.recordings.destroy(*session) {
                 Ok(true) => destroyed.push(*session),
