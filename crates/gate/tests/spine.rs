@@ -254,6 +254,44 @@ struct Lines(Arc<World>);
 
 type Client = BufReader<TcpStream>;
 
+/// Puts a line of the client into the batch, as what it asks to be taken for.
+async fn add<'a>(
+    watch: &'a Watch,
+    batch: &mut Batch<'a>,
+    line: &str,
+    last: &mut Option<RecordedAction>,
+    writer: &mut TargetWriter<OwnedWriteHalf>,
+) -> Result<(), Unrecorded> {
+    let bytes = Bytes::from(line.to_owned());
+    let draft = watch.draft(Kind::SqlStatement).set("/detail/text", line);
+    if line.starts_with("tape") {
+        let frame = Line(bytes, FrameClass::Action);
+        match watch.record(Action::SqlExecute, draft, frame).await {
+            Ok((action, recorded)) => {
+                *last = Some(action);
+                writer.queue(recorded).unwrap();
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    } else if line.trim() == "torn" {
+        batch.neutral(Line(Bytes::from_static(b"to"), FrameClass::Neutral))
+    } else if line.trim() == "ping" {
+        batch.neutral(Line(bytes, FrameClass::Neutral))
+    } else if line.trim() == "sneak" {
+        batch.neutral(Line(bytes, FrameClass::Action))
+    } else if line.trim() == "given up" {
+        let mut given_up = watch.batch();
+        let frame = Line(bytes.clone(), FrameClass::Action);
+        let action = given_up.record(Action::SqlExecute, draft, frame).unwrap();
+        drop(given_up);
+        batch.part_of(&action, Line(bytes, FrameClass::Part))
+    } else {
+        let frame = Line(bytes, FrameClass::Action);
+        batch.record(Action::SqlExecute, draft, frame).map(|_| ())
+    }
+}
+
 #[async_trait]
 impl Protocol for Lines {
     type Client = Client;
@@ -357,34 +395,8 @@ impl Protocol for Lines {
             } else if line.starts_with("tape") {
                 watch.begin_recording().await.unwrap();
             }
-            let draft = watch.draft(Kind::SqlStatement).set("/detail/text", line.as_str());
             let mut batch = watch.batch();
-            let added = if line.starts_with("tape") {
-                let frame = Line(bytes, FrameClass::Action);
-                match watch.record(Action::SqlExecute, draft, frame).await {
-                    Ok((action, recorded)) => {
-                        last = Some(action);
-                        target.writer.queue(recorded).unwrap();
-                        Ok(())
-                    }
-                    Err(error) => Err(error),
-                }
-            } else if line.trim() == "torn" {
-                batch.neutral(Line(Bytes::from_static(b"to"), FrameClass::Neutral))
-            } else if line.trim() == "ping" {
-                batch.neutral(Line(bytes, FrameClass::Neutral))
-            } else if line.trim() == "sneak" {
-                batch.neutral(Line(bytes, FrameClass::Action))
-            } else if line.trim() == "given up" {
-                let mut given_up = watch.batch();
-                let frame = Line(bytes.clone(), FrameClass::Action);
-                let action = given_up.record(Action::SqlExecute, draft, frame).unwrap();
-                drop(given_up);
-                batch.part_of(&action, Line(bytes, FrameClass::Part))
-            } else {
-                let frame = Line(bytes, FrameClass::Action);
-                batch.record(Action::SqlExecute, draft, frame).map(|_| ())
-            };
+            let added = add(watch, &mut batch, &line, &mut last, &mut target.writer).await;
             let committed = match added {
                 Ok(()) => batch.commit().await,
                 Err(error) => Err(error),
