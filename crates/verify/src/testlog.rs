@@ -156,6 +156,30 @@ impl TestLog {
         self.size() - 1
     }
 
+    /// Ends the log: another one goes on from here.
+    pub(crate) fn close_for(&mut self, next: &Self) {
+        let draft = self
+            .draft(Kind::EpochClosed)
+            .set("/detail/origin", next.key.name())
+            .set("/detail/key", next.vkey().to_string());
+        self.append(draft);
+    }
+
+    /// Begins where another one ended, which is published.
+    pub(crate) fn open_after(&mut self, before: &Self) {
+        let ended = Checkpoint::open(&before.checkpoint(before.size()), &before.vkey()).unwrap();
+        self.boot = 1;
+        self.begin_boot();
+        let draft = self
+            .draft(Kind::EpochOpened)
+            .set("/detail/origin", before.key.name())
+            .set("/detail/key", self.vkey().to_string())
+            .set("/detail/previous_key", before.vkey().to_string())
+            .set("/detail/size", ended.size())
+            .set("/detail/root", ended.root().to_base64());
+        self.append(draft);
+    }
+
     pub(crate) fn begin_boot(&mut self) -> u64 {
         self.boot += 1;
         self.seq = 0;

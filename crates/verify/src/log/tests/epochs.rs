@@ -9,24 +9,10 @@ fn two(data: &Path, closed: bool) -> (TestLog, TestLog) {
     first.begin_boot();
     first.fill(40);
     if closed {
-        let draft = first
-            .draft(Kind::EpochClosed)
-            .set("/detail/origin", second.key.name())
-            .set("/detail/key", second.vkey().to_string());
-        first.append(draft);
+        first.close_for(&second);
     }
     first.publish();
-    let checkpoint = Checkpoint::open(&first.checkpoint(first.size()), &first.vkey()).unwrap();
-    second.boot = 1;
-    second.begin_boot();
-    let draft = second
-        .draft(Kind::EpochOpened)
-        .set("/detail/origin", first.key.name())
-        .set("/detail/key", second.vkey().to_string())
-        .set("/detail/previous_key", first.vkey().to_string())
-        .set("/detail/size", checkpoint.size())
-        .set("/detail/root", checkpoint.root().to_base64());
-    second.append(draft);
+    second.open_after(&first);
     second.fill(30);
     second.publish();
     (first, second)

@@ -158,23 +158,9 @@ fn an_epoch_behind_a_rotation_is_reached_from_the_first_key() {
     let new = key(21, &first);
     first.rotate(new);
     let mut second = TestLog::new(data.path(), 2);
-    let draft = first
-        .draft(Kind::EpochClosed)
-        .set("/detail/origin", second.key.name())
-        .set("/detail/key", second.vkey().to_string());
-    first.append(draft);
+    first.close_for(&second);
     first.publish();
-    let closed = Checkpoint::open(&first.checkpoint(first.size()), &first.vkey()).unwrap();
-    second.boot = 1;
-    second.begin_boot();
-    let draft = second
-        .draft(Kind::EpochOpened)
-        .set("/detail/origin", first.key.name())
-        .set("/detail/key", second.vkey().to_string())
-        .set("/detail/previous_key", first.vkey().to_string())
-        .set("/detail/size", closed.size())
-        .set("/detail/root", closed.root().to_base64());
-    second.append(draft);
+    second.open_after(&first);
     second.publish();
     let new = key(23, &second);
     second.rotate(new);
